@@ -1,0 +1,192 @@
+"""Start the gateway binary on free ports, wait until it serves, stop it and check how it ended.
+
+As a library: `with Gateway() as gateway: ...` (see the other scripts in this folder).
+As a command: `python3 e2e/gateway.py [NAME=VALUE ...] -- COMMAND ...` runs COMMAND beside a fresh gateway,
+with `MACP_E2E_GRPC` and `MACP_E2E_HTTP` (both HOST:PORT) in its environment.
+
+The binary is `$MACP_GATEWAY_BIN`, else `$CARGO_TARGET_DIR/release/macp-gateway`, else `target/release/macp-gateway`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+READY_WITHIN = 30.0
+STOP_WITHIN = 20.0
+LOG_LINES = 200
+
+DEVELOPMENT = {"MACP_ALLOW_INSECURE": "1", "MACP_MEMORY_ONLY": "1"}
+
+
+def binary() -> Path:
+    """The release binary under test."""
+    if chosen := os.environ.get("MACP_GATEWAY_BIN"):
+        return Path(chosen)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
+    return REPOSITORY / target / "release" / "macp-gateway"
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct free loopback ports; all are held at once so that none is handed out twice."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def accepts(address: str) -> bool:
+    """Whether something accepts TCP connections at HOST:PORT."""
+    host, port = address.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def serves_discovery(address: str) -> bool:
+    """Whether the discovery document is served at HOST:PORT."""
+    connection = http.client.HTTPConnection(address, timeout=2)
+    try:
+        connection.request("GET", "/.well-known/macp.json")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class Gateway:
+    """One gateway process. `grpc` and `http` are its addresses as HOST:PORT."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
+        addresses: tuple[str, str] | None = None,
+    ) -> None:
+        self._settings = DEVELOPMENT if env is None else env
+        self._args = list(args)
+        self._addresses = addresses
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = Path()
+
+    def __enter__(self) -> Gateway:
+        # Another process can take a port between the probe and the server's own bind.
+        for attempt in range(3):
+            try:
+                self._start()
+                return self
+            except EarlyExit as failure:
+                if self._addresses or attempt == 2 or "in use" not in self.output().lower():
+                    self.dump()
+                    raise SystemExit(str(failure)) from None
+        raise AssertionError("unreachable")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and kind is not SystemExit:
+            self.dump()
+        code = self.stop()
+        if code != 0:
+            if kind is None:
+                self.dump()
+            message = f"the gateway must exit with 0 on SIGTERM, got {code}"
+            if kind is None:
+                raise SystemExit(message)
+            print(message, file=sys.stderr)
+        self.log.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        program = binary()
+        if not program.is_file():
+            raise SystemExit(f"no gateway at {program}: run `cargo build --release` or set MACP_GATEWAY_BIN")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACP_")}
+        if self._addresses:
+            self.grpc, self.http = self._addresses
+            binds = {}
+        else:
+            self.grpc, self.http = (f"127.0.0.1:{port}" for port in free_ports(2))
+            binds = {"MACP_BIND_ADDR": self.grpc, "MACP_HTTP_BIND_ADDR": self.http}
+        self._workdir = tempfile.TemporaryDirectory(prefix="macp-e2e-")
+        self.log = self.log if self.log.is_file() else Path(tempfile.mkstemp(prefix="macp-e2e-", suffix=".log")[1])
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(program), *self._args],
+                env={**inherited, **binds, **self._settings},
+                cwd=self._workdir.name,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        assert self._process
+        deadline = time.monotonic() + READY_WITHIN
+        while not (accepts(self.grpc) and serves_discovery(self.http)):
+            if (code := self._process.poll()) is not None:
+                raise EarlyExit(f"the gateway ended with {code} before it was ready")
+            if time.monotonic() > deadline:
+                self.dump()
+                self.stop()
+                raise SystemExit(f"the gateway was not ready within {READY_WITHIN:.0f} s")
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """Send SIGTERM, wait, and return the exit code; also fine when the process has ended already."""
+        assert self._process
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            print(f"the gateway ignored SIGTERM for {STOP_WITHIN:.0f} s", file=sys.stderr)
+            self._process.kill()
+            code = self._process.wait()
+        self._workdir.cleanup()
+        return code
+
+    def output(self) -> str:
+        """What the gateway has written so far."""
+        return self.log.read_text(errors="replace") if self.log.is_file() else ""
+
+    def dump(self) -> None:
+        """Print the end of the gateway's log, for the reader of a failure."""
+        lines = self.output().splitlines()[-LOG_LINES:]
+        print("---- gateway log ----", *lines, "---- end of gateway log ----", sep="\n", file=sys.stderr, flush=True)
+
+
+class EarlyExit(Exception):
+    """The process ended before it served."""
+
+
+def main(arguments: list[str]) -> int:
+    if "--" not in arguments or arguments[-1] == "--":
+        print(__doc__, file=sys.stderr)
+        return 2
+    split = arguments.index("--")
+    extra = dict(pair.split("=", 1) for pair in arguments[:split])
+    with Gateway({**DEVELOPMENT, **extra}) as gateway:
+        env = {**os.environ, "MACP_E2E_GRPC": gateway.grpc, "MACP_E2E_HTTP": gateway.http}
+        code = subprocess.run(arguments[split + 1 :], env=env, check=False).returncode
+        if code != 0:
+            gateway.dump()
+        return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
