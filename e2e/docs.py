@@ -150,6 +150,8 @@ def main(arguments: list[str]) -> int:
     documents = named or [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     failed = 0
     for document in documents:
+        if not document.is_file():
+            raise SystemExit(f"no such document: {document}")
         found = blocks(document)
         chosen = [block for block in found if not block.skipped()]
         if listing:
