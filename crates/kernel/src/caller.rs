@@ -1,0 +1,94 @@
+//! Who is calling: the outcome of authentication as plain data, and the capabilities it grants.
+
+use std::collections::BTreeSet;
+
+use crate::ids::ParticipantId;
+use crate::refusal::{Refusal, RefusalCode};
+
+/// What an authenticated identity may do beyond sending (RFC-MACP-0004 §3, §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// May submit `SessionStart`.
+    pub can_start_sessions: bool,
+    /// Modes it may submit envelopes in; `None` means every mode, an empty set means none.
+    pub allowed_modes: Option<BTreeSet<String>>,
+    /// Most sessions that it started and that are open at one time; `None` means no cap.
+    pub max_open_sessions: Option<u64>,
+    /// May change the mode and policy registries.
+    pub can_manage_mode_registry: bool,
+    /// May read every session. Grants no right to send.
+    pub is_observer: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            can_start_sessions: true,
+            allowed_modes: None,
+            max_open_sessions: None,
+            can_manage_mode_registry: false,
+            is_observer: false,
+        }
+    }
+}
+
+/// An authenticated identity. Only the auth crate makes one from a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The sender that every envelope of this caller carries.
+    pub sender: ParticipantId,
+    /// Whether a verified credential names the sender; false for development identities.
+    pub verified: bool,
+    /// What the identity may do.
+    pub capabilities: Capabilities,
+}
+
+impl Caller {
+    /// A verified caller with the default capabilities.
+    #[must_use]
+    pub fn new(sender: impl Into<ParticipantId>) -> Self {
+        Self { sender: sender.into(), verified: true, capabilities: Capabilities::default() }
+    }
+
+    /// Refuses with `FORBIDDEN` unless the caller may change the registries.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` when `can_manage_mode_registry` is not granted.
+    pub fn require_registry_rights(&self) -> Result<(), Refusal> {
+        if self.capabilities.can_manage_mode_registry {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            RefusalCode::Forbidden,
+            "this identity may not change the registries; its credential lacks can_manage_mode_registry",
+        ))
+    }
+}
+
+/// The outcome of looking for a credential on a request or connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// No credential was presented.
+    Anonymous,
+    /// A credential was presented and not accepted; the text says why without repeating it.
+    Rejected(String),
+    /// A credential was accepted.
+    Known(Caller),
+}
+
+impl Identity {
+    /// The caller, for the calls that need one.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` when there is no accepted credential.
+    pub fn require(&self) -> Result<&Caller, Refusal> {
+        match self {
+            Self::Known(caller) => Ok(caller),
+            Self::Anonymous => Err(Refusal::new(
+                RefusalCode::Unauthenticated,
+                "this call needs a credential: send `Authorization: Bearer <token>`",
+            )),
+            Self::Rejected(why) => Err(Refusal::new(RefusalCode::Unauthenticated, why.clone())),
+        }
+    }
+}

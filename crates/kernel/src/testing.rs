@@ -1,0 +1,1 @@
+//! Builders for tests of this and other crates.
