@@ -100,7 +100,7 @@ def run_document(document: Path, chosen: list[Block], gateway: Gateway) -> int:
     with tempfile.TemporaryDirectory(prefix="macp-docs-") as scratch:
         progress = Path(scratch, "progress")
         progress.touch()
-        script = ["set -e"]
+        script = ["set -e", "trap 'echo \"status $? from: $BASH_COMMAND\"' ERR"]
         for block in chosen:
             script.append(f"echo '--- {name}:{block.line}'")
             if block.language == "python":
@@ -110,13 +110,14 @@ def run_document(document: Path, chosen: list[Block], gateway: Gateway) -> int:
             else:
                 script.append(block.commands())
             script.append(f"date +%s.%N >> '{progress}'")
+        reader = {name: value for name, value in os.environ.items() if not name.startswith("MACP_")}
         output = Path(scratch, "output")
         began = time.time()
         with output.open("wb") as sink:
             shell = subprocess.Popen(
                 ["bash", "-c", "\n".join(script)],
                 cwd=REPOSITORY,
-                env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                env={**reader, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

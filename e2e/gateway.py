@@ -86,6 +86,9 @@ class Gateway:
         self.log = Path()
 
     def __enter__(self) -> Gateway:
+        for address in self._addresses or ():
+            if accepts(address):
+                raise SystemExit(f"something else listens on {address} already")
         # Another process can take a port between the probe and the server's own bind.
         for attempt in range(3):
             try:
