@@ -348,7 +348,7 @@ def upgrades(gateway: Gateway) -> None:
     with Peer(gateway, "tok-coordinator") as peer:
         expect((peer.socket.subprotocol, peer.welcome["sender"]), ("macp.v1.json", INITIATOR), "upgrade")
     with Peer(gateway, subprotocols=["other.v9", bearer("tok-coordinator"), "macp.v1.json"]) as peer:
-        expect((peer.socket.subprotocol, peer.welcome["sender"]), ("macp.v1.json", INITIATOR), "first known subprotocol")
+        expect((peer.socket.subprotocol, peer.welcome["sender"]), ("macp.v1.json", INITIATOR), "first known one")
     with Peer(gateway, subprotocols=None) as peer:
         expect((peer.socket.subprotocol, peer.welcome["sender"]), (None, ""), "no subprotocol offered")
     expect(status(subprotocols=["other.v9"]), 400, "only unknown subprotocols")
