@@ -1,10 +1,13 @@
 //! Governance policies: what was registered, and what a session bound (RFC-MACP-0012).
 
 pub mod evaluate;
+pub mod rules;
 
 use std::collections::BTreeSet;
 
 use macp_wire::v1::PolicyDescriptor;
+
+pub use rules::Rules;
 
 /// Who may bind an outcome (RFC-MACP-0012 §4, `commitment.authority`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub enum Authority {
 pub struct Policy {
     descriptor: PolicyDescriptor,
     authority: Authority,
+    rules: Rules,
 }
 
 impl Policy {
@@ -43,6 +47,7 @@ impl Policy {
                 registered_at_unix_ms: 0,
             },
             authority: Authority::InitiatorOnly,
+            rules: Rules::default(),
         }
     }
 
@@ -71,6 +76,12 @@ impl Policy {
     #[must_use]
     pub fn binds_to(&self, mode: &str) -> bool {
         self.descriptor.mode == "*" || self.descriptor.mode == mode
+    }
+
+    /// Its rules, with every default filled in.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Who may bind an outcome under it.
