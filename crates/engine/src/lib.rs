@@ -1,1 +1,123 @@
-//! placeholder
+//! The asynchronous, transport-free shell around the MACP kernel: one typed method for each protocol call.
+//!
+//! [`Engine`] is the only door to sessions. Authorization, limits and admission live behind it, so no transport can
+//! bypass a rule; transports map bytes to its calls and its answers to bytes. It never sees HTTP, gRPC or
+//! WebSocket, nor a concrete store.
+//!
+//! One accepted envelope: `calls` → `admission` → `sessions` (find the lane) → `lane` (decide, append, apply,
+//! publish, reply) → `fanout` (subscribers on every transport).
+//!
+//! | to find | open |
+//! |---|---|
+//! | what each call does | `calls.rs`, `handshake.rs`, `listing.rs` |
+//! | when an Ack is given | `lane.rs` |
+//! | how subscribers resume without gaps | `fanout.rs` |
+//! | what may be refused before the kernel | `admission.rs` |
+
+pub mod ack;
+mod admission;
+mod calls;
+mod clock;
+mod deadlines;
+mod delivery;
+mod fanout;
+mod handshake;
+mod lane;
+mod listing;
+mod method;
+mod open_sessions;
+mod options;
+mod rate;
+mod recovery;
+mod registry;
+mod sessions;
+mod signals;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod watch;
+
+use std::sync::Arc;
+
+use macp_kernel::UnixMillis;
+use macp_store::{LogStore, StoreError};
+use tokio_util::sync::CancellationToken;
+
+pub use clock::{Clock, SystemClock};
+pub use delivery::{Delivery, Form};
+pub use fanout::{Event, Subscription};
+pub use method::{Method, MethodKind};
+pub use options::{Limits, Options};
+pub use signals::{Signal, SignalWatch};
+pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
+
+use admission::Admission;
+use registry::Registry;
+use sessions::Sessions;
+use signals::Signals;
+
+/// The gateway's core: a cheap handle to the sessions of one store.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    clock: Arc<dyn Clock>,
+    admission: Admission,
+    registry: Arc<Registry>,
+    sessions: Arc<Sessions>,
+    signals: Signals,
+    draining: CancellationToken,
+}
+
+impl Engine {
+    /// Opens the engine on a store: reads the summaries of the sessions that are not over, so that their deadlines
+    /// are kept, and none of their histories. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The store's, when the summaries cannot be read.
+    pub async fn open(
+        store: Arc<dyn LogStore>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let registry = Arc::new(Registry::default());
+        let sessions =
+            Sessions::open(store, Arc::clone(&clock), Arc::clone(&registry), &options.limits).await?;
+        deadlines::spawn(&sessions);
+        let inner = Inner {
+            admission: Admission::new(&options.limits),
+            registry,
+            sessions,
+            signals: Signals::default(),
+            draining: CancellationToken::new(),
+            options,
+            clock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The settings the engine runs with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.inner.clock.now()
+    }
+
+    /// Cancelled when the server begins to drain: streams end, new work is refused.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.inner.draining
+    }
+
+    /// Begins to drain. What was accepted stays accepted; commands in flight are answered.
+    pub fn drain(&self) {
+        self.inner.draining.cancel();
+    }
+}

@@ -15,7 +15,7 @@ use crate::entry::{Entry, ExpiryCause, Fact};
 use crate::envelope::{Sealed, core_type};
 use crate::mode::ModeKind;
 use crate::policy::Policy;
-use crate::record::{self, RecordError, StoredEntry, StoredFact, StoredStart};
+use crate::record::{self, RecordBody, RecordError, StoredEntry, StoredFact, StoredStart};
 use crate::session::{Lifecycle, Session};
 use crate::start;
 use crate::time::UnixMillis;
@@ -65,7 +65,14 @@ impl Replay {
     /// # Errors
     /// The first [`Divergence`]; the state is then that of the entries before it.
     pub fn record(&mut self, bytes: &Bytes) -> Result<Vec<Entry>, Divergence> {
-        let body = record::decode(bytes)?;
+        self.body(record::decode(bytes)?)
+    }
+
+    /// Folds one decoded record in and returns its entries.
+    ///
+    /// # Errors
+    /// As [`Replay::record`].
+    pub fn body(&mut self, body: RecordBody) -> Result<Vec<Entry>, Divergence> {
         body.entries.into_iter().map(|stored| self.entry(stored)).collect()
     }
 

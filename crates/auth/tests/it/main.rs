@@ -1,0 +1,56 @@
+//! Which credential becomes which identity.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use macp_auth::{Authenticator, Credentials};
+use macp_kernel::Identity;
+
+/// No resolver here waits for anything.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the resolver waits"),
+    }
+}
+
+fn resolve(authenticator: &Authenticator, bearer: Option<&str>, token: Option<&str>) -> Identity {
+    now(authenticator.authenticate(&Credentials { bearer, token }))
+}
+
+fn sender(identity: &Identity) -> Option<&str> {
+    match identity {
+        Identity::Known(caller) => Some(caller.sender.as_str()),
+        _ => None,
+    }
+}
+
+#[test]
+fn development_takes_any_bearer_as_the_sender() {
+    let dev = Authenticator::dev();
+    let known = resolve(&dev, Some("agent://a"), None);
+    assert_eq!(sender(&known), Some("agent://a"));
+    let Identity::Known(caller) = known else { panic!("known") };
+    assert!(!caller.verified && !caller.capabilities.is_observer && caller.capabilities.can_start_sessions);
+    assert!(caller.capabilities.can_manage_mode_registry);
+    assert_eq!(sender(&resolve(&dev, None, Some("agent://b"))), Some("agent://b"));
+    assert_eq!(sender(&resolve(&dev, Some("a"), Some("b"))), Some("a"), "the bearer wins");
+    assert_eq!(resolve(&dev, None, None), Identity::Anonymous);
+    assert_eq!(resolve(&dev, Some(""), None), Identity::Anonymous);
+}
+
+#[test]
+fn static_tokens_are_matched_and_others_rejected() {
+    let tokens = Authenticator::from_tokens_json(r#"[{"token":"t","sender":"agent://a"}]"#).unwrap();
+    assert_eq!(sender(&resolve(&tokens, Some("t"), None)), Some("agent://a"));
+    assert_eq!(sender(&resolve(&tokens, None, Some("t"))), Some("agent://a"));
+    assert_eq!(resolve(&tokens, None, None), Identity::Anonymous);
+    for wrong in ["u", "T", "t ", "a.b.c"] {
+        let Identity::Rejected(why) = resolve(&tokens, Some(wrong), None) else {
+            panic!("{wrong:?} is accepted")
+        };
+        assert!(!why.contains(wrong) || wrong.len() == 1, "the text repeats the credential: {why}");
+    }
+    assert!(matches!(resolve(&tokens, Some("u"), Some("t")), Identity::Rejected(_)), "no fall-through");
+}

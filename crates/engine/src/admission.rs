@@ -1,0 +1,52 @@
+//! What may be refused before a session is looked at: shape, sender, mode and rate, in the documented order.
+
+use macp_kernel::envelope::{self, Plane, core_type};
+use macp_kernel::{Caller, Identity, Refusal, RefusalCode, UnixMillis};
+use macp_wire::v1::Envelope;
+
+use crate::options::Limits;
+use crate::rate::RateWindow;
+
+pub(crate) struct Admission {
+    max_payload_bytes: usize,
+    starts: RateWindow,
+    messages: RateWindow,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            max_payload_bytes: limits.max_payload_bytes,
+            starts: RateWindow::new(limits.session_starts_per_minute),
+            messages: RateWindow::new(limits.messages_per_minute),
+        }
+    }
+
+    /// Admits an envelope and makes the caller its sender. Whatever the kernel refuses later has used its place in
+    /// the rate window; what is refused here before the window has not.
+    pub(crate) fn admit<'a>(
+        &self,
+        identity: &'a Identity,
+        envelope: &mut Envelope,
+        now: UnixMillis,
+    ) -> Result<(&'a Caller, Plane), Refusal> {
+        let plane = envelope::check_shape(envelope, self.max_payload_bytes)?;
+        let caller = identity.require()?;
+        envelope::bind_sender(envelope, caller)?;
+        envelope::authorize_mode(envelope, caller)?;
+        let (window, name) = if envelope.message_type == core_type::SESSION_START {
+            (&self.starts, "MACP_SESSION_START_LIMIT_PER_MINUTE")
+        } else {
+            (&self.messages, "MACP_MESSAGE_LIMIT_PER_MINUTE")
+        };
+        window.admit(&caller.sender, now).map_err(|wait_ms| {
+            Refusal::new(
+                RefusalCode::RateLimited,
+                format!(
+                    "this sender has used up its messages of this minute ({name}); retry in {wait_ms} ms"
+                ),
+            )
+        })?;
+        Ok((caller, plane))
+    }
+}

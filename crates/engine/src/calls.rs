@@ -1,0 +1,425 @@
+//! One typed method for each protocol call: who may, and what is done.
+//!
+//! Every unary call has the same shape, so that transports dispatch by name. Open calls ignore the identity;
+//! all others begin by requiring one.
+
+use std::sync::Arc;
+
+use macp_kernel::command::{Control, ControlAction, Submission};
+use macp_kernel::envelope::{Plane, core_type};
+use macp_kernel::{Acceptance, Caller, Command, Identity, Refusal, RefusalCode, SessionId};
+use macp_wire::v1::*;
+
+use crate::Engine;
+use crate::fanout::{Attachment, Subscription};
+use crate::lane::{Outcome, newly_accepted};
+use crate::signals::SignalWatch;
+use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, not_offered};
+use crate::{ack, handshake, listing};
+
+/// Calls that need a capability which this server does not have yet: refused, never faked.
+macro_rules! not_offered {
+    ($($function:ident($request:ident) -> $response:ident, $name:literal;)*) => {
+        impl Engine {
+            $(
+                #[doc = concat!("`", $name, "`: not offered yet.")]
+                ///
+                /// # Errors
+                /// `UNIMPLEMENTED`.
+                #[allow(clippy::unused_async, reason = "every call has one shape")]
+                pub async fn $function(&self, _: &Identity, _: $request) -> Result<$response, Refusal> {
+                    Err(not_offered($name))
+                }
+            )*
+        }
+    };
+}
+
+not_offered! {
+    register_ext_mode(RegisterExtModeRequest) -> RegisterExtModeResponse, "RegisterExtMode";
+    unregister_ext_mode(UnregisterExtModeRequest) -> UnregisterExtModeResponse, "UnregisterExtMode";
+    promote_mode(PromoteModeRequest) -> PromoteModeResponse, "PromoteMode";
+    register_policy(RegisterPolicyRequest) -> RegisterPolicyResponse, "RegisterPolicy";
+    unregister_policy(UnregisterPolicyRequest) -> UnregisterPolicyResponse, "UnregisterPolicy";
+    what_if_replay(WhatIfReplayRequest) -> WhatIfReplayResponse, "WhatIfReplay";
+    get_decision_receipt(GetDecisionReceiptRequest) -> GetDecisionReceiptResponse, "GetDecisionReceipt";
+    get_receipt_keys(GetReceiptKeysRequest) -> GetReceiptKeysResponse, "GetReceiptKeys";
+}
+
+/// Sending.
+impl Engine {
+    /// `Send`
+    ///
+    /// # Errors
+    /// `INVALID_ENVELOPE` when there is no envelope; everything else is said in the Ack.
+    pub async fn send(&self, identity: &Identity, request: SendRequest) -> Result<SendResponse, Refusal> {
+        let envelope =
+            request.envelope.ok_or_else(|| Refusal::invalid_envelope("SendRequest.envelope is missing"))?;
+        Ok(SendResponse { ack: Some(self.send_envelope(identity, envelope).await) })
+    }
+
+    /// Submits one envelope and answers as `Send` does: every decision about it is in the Ack.
+    pub async fn send_envelope(&self, identity: &Identity, envelope: Envelope) -> Ack {
+        let message_id = envelope.message_id.clone();
+        let session_id = envelope.session_id.clone();
+        let outcome = self.accept(identity, envelope).await;
+        match outcome.reply {
+            Ok(acceptance) => ack::accepted(&message_id, &session_id, &acceptance),
+            Err(refusal) => ack::refused_in(&message_id, &session_id, &refusal, outcome.state),
+        }
+    }
+
+    /// Submits one envelope.
+    ///
+    /// # Errors
+    /// Whatever the checks of RFC-MACP-0001 §7.3 and §8 refuse.
+    pub async fn submit(&self, identity: &Identity, envelope: Envelope) -> Result<Acceptance, Refusal> {
+        self.accept(identity, envelope).await.reply
+    }
+
+    async fn accept(&self, identity: &Identity, mut envelope: Envelope) -> Outcome {
+        let unseen = |refusal| Outcome { reply: Err(refusal), state: SessionState::Unspecified };
+        if let Err(refusal) = self.require_not_draining() {
+            return unseen(refusal);
+        }
+        let now = self.now();
+        let (caller, plane) = match self.inner.admission.admit(identity, &mut envelope, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return unseen(refusal),
+        };
+        match plane {
+            Plane::Ambient => Outcome {
+                reply: self.inner.signals.publish(caller, envelope, now),
+                state: SessionState::Unspecified,
+            },
+            Plane::Session if envelope.message_type == core_type::SESSION_START => {
+                self.start(caller, envelope).await
+            }
+            Plane::Session => {
+                let sessions = &self.inner.sessions;
+                match sessions.lane(&envelope.session_id).await {
+                    Ok(lane) => {
+                        let submission = Submission { envelope, within_open_sessions: true };
+                        lane.command(sessions, Command::Submit(submission)).await
+                    }
+                    Err(refusal) => unseen(refusal),
+                }
+            }
+        }
+    }
+
+    /// A start takes a place among the sender's open sessions first and gives it back unless it is accepted.
+    async fn start(&self, caller: &Caller, envelope: Envelope) -> Outcome {
+        let sessions = &self.inner.sessions;
+        let id = match SessionId::parse(&envelope.session_id) {
+            Ok(id) => id,
+            Err(refusal) => return Outcome { reply: Err(refusal), state: SessionState::Unspecified },
+        };
+        let place = Place::take(self, caller);
+        let within_open_sessions = caller.capabilities.max_open_sessions.is_none_or(|cap| place.before < cap);
+        let lane = sessions.lane_for_start(&id);
+        let outcome =
+            lane.command(sessions, Command::Submit(Submission { envelope, within_open_sessions })).await;
+        sessions.drop_if_vacant(lane);
+        if newly_accepted(&outcome.reply) {
+            place.keep();
+        }
+        outcome
+    }
+
+    fn require_not_draining(&self) -> Result<(), Refusal> {
+        if self.inner.draining.is_cancelled() {
+            return Err(Refusal::new(
+                RefusalCode::Unavailable,
+                "the server is shutting down and accepts nothing new; retry on another connection",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Reading and watching sessions.
+impl Engine {
+    /// Subscribes to a session's accepted envelopes after an ordinal: the passive half of `StreamSession`.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `SESSION_NOT_FOUND`, `FORBIDDEN`, `HISTORY_UNAVAILABLE`, `INTERNAL_ERROR`.
+    pub async fn subscribe(
+        &self,
+        identity: &Identity,
+        session_id: &str,
+        after_sequence: u64,
+    ) -> Result<Subscription, Refusal> {
+        let caller = identity.require()?;
+        let sessions = &self.inner.sessions;
+        let lane = sessions.lane(session_id).await?;
+        let view = lane.look(sessions, caller).await?;
+        let store = sessions.shared_store();
+        Ok(Subscription::new(Attachment::new(&lane), store, after_sequence, view.high_water, view.metadata))
+    }
+
+    /// `GetSession`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `SESSION_NOT_FOUND`, `FORBIDDEN`.
+    pub async fn get_session(
+        &self,
+        identity: &Identity,
+        request: GetSessionRequest,
+    ) -> Result<GetSessionResponse, Refusal> {
+        let caller = identity.require()?;
+        let sessions = &self.inner.sessions;
+        let lane = sessions.lane(&request.session_id).await?;
+        let view = lane.look(sessions, caller).await?;
+        Ok(GetSessionResponse { metadata: Some(view.metadata) })
+    }
+
+    /// `ListSessions`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `INVALID_REQUEST`.
+    pub async fn list_sessions(
+        &self,
+        identity: &Identity,
+        request: ListSessionsRequest,
+    ) -> Result<ListSessionsResponse, Refusal> {
+        identity.require()?;
+        listing::page(self.inner.sessions.store(), &self.inner.options.limits, &request).await
+    }
+
+    /// `WatchSessions`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`.
+    #[allow(clippy::unused_async, reason = "every call has one shape")]
+    pub async fn watch_sessions(&self, identity: &Identity) -> Result<SessionWatch, Refusal> {
+        identity.require()?;
+        Ok(SessionWatch::new(&self.inner.sessions))
+    }
+
+    /// `WatchSignals`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`.
+    #[allow(clippy::unused_async, reason = "every call has one shape")]
+    pub async fn watch_signals(&self, identity: &Identity) -> Result<SignalWatch, Refusal> {
+        identity.require()?;
+        Ok(self.inner.signals.watch())
+    }
+}
+
+/// Control calls.
+impl Engine {
+    /// `CancelSession`. Cancelling what has ended is a success that reports how it ended.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `SESSION_NOT_FOUND`, `FORBIDDEN`; a storage fault is said in the Ack.
+    pub async fn cancel_session(
+        &self,
+        identity: &Identity,
+        request: CancelSessionRequest,
+    ) -> Result<CancelSessionResponse, Refusal> {
+        let ack = self.control(identity, ControlAction::Cancel, &request.session_id, request.reason).await?;
+        Ok(CancelSessionResponse { ack: Some(ack) })
+    }
+
+    /// `SuspendSession`
+    ///
+    /// # Errors
+    /// As [`Engine::cancel_session`]; a session that is not OPEN is said in the Ack.
+    pub async fn suspend_session(
+        &self,
+        identity: &Identity,
+        request: SuspendSessionRequest,
+    ) -> Result<SuspendSessionResponse, Refusal> {
+        let ack = self.control(identity, ControlAction::Suspend, &request.session_id, request.reason).await?;
+        Ok(SuspendSessionResponse { ack: Some(ack) })
+    }
+
+    /// `ResumeSession`
+    ///
+    /// # Errors
+    /// As [`Engine::cancel_session`]; a session that is not SUSPENDED, or whose pause was too long, is said in
+    /// the Ack.
+    pub async fn resume_session(
+        &self,
+        identity: &Identity,
+        request: ResumeSessionRequest,
+    ) -> Result<ResumeSessionResponse, Refusal> {
+        let ack = self.control(identity, ControlAction::Resume, &request.session_id, request.reason).await?;
+        Ok(ResumeSessionResponse { ack: Some(ack) })
+    }
+
+    async fn control(
+        &self,
+        identity: &Identity,
+        action: ControlAction,
+        session_id: &str,
+        reason: String,
+    ) -> Result<Ack, Refusal> {
+        let caller = identity.require()?;
+        self.require_not_draining()?;
+        let sessions = &self.inner.sessions;
+        let lane = sessions.lane(session_id).await?;
+        let control = Control { action, by: caller.sender.clone(), reason };
+        let outcome = lane.command(sessions, Command::Control(control)).await;
+        match outcome.reply {
+            Ok(acceptance) => Ok(ack::accepted("", session_id, &acceptance)),
+            Err(refusal) => match refusal.code {
+                RefusalCode::Forbidden | RefusalCode::SessionNotFound => Err(refusal),
+                _ => Ok(ack::refused_in("", session_id, &refusal, outcome.state)),
+            },
+        }
+    }
+}
+
+/// Discovery and registries.
+#[allow(clippy::unused_async, reason = "every call has one shape")]
+impl Engine {
+    /// `Initialize`
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`, `UNSUPPORTED_PROTOCOL_VERSION`.
+    pub async fn initialize(
+        &self,
+        _: &Identity,
+        request: InitializeRequest,
+    ) -> Result<InitializeResponse, Refusal> {
+        handshake::initialize(&self.inner.options, &self.inner.registry.catalog(), &request)
+    }
+
+    /// `GetManifest`
+    ///
+    /// # Errors
+    /// `AGENT_NOT_FOUND`.
+    pub async fn get_manifest(
+        &self,
+        _: &Identity,
+        request: GetManifestRequest,
+    ) -> Result<GetManifestResponse, Refusal> {
+        let catalog = self.inner.registry.catalog();
+        let manifest = handshake::manifest(&self.inner.options, &catalog, &request.agent_id)?;
+        Ok(GetManifestResponse { manifest: Some(manifest) })
+    }
+
+    /// `ListModes`: standards-track and promoted modes.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn list_modes(&self, _: &Identity, _: ListModesRequest) -> Result<ListModesResponse, Refusal> {
+        Ok(ListModesResponse { modes: self.modes(true) })
+    }
+
+    /// `ListExtModes`: all other modes.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn list_ext_modes(
+        &self,
+        _: &Identity,
+        _: ListExtModesRequest,
+    ) -> Result<ListExtModesResponse, Refusal> {
+        Ok(ListExtModesResponse { modes: self.modes(false) })
+    }
+
+    fn modes(&self, standards_track: bool) -> Vec<ModeDescriptor> {
+        let catalog = self.inner.registry.catalog();
+        let listed = catalog.modes().filter(|entry| entry.standards_track == standards_track);
+        listed.map(|entry| entry.descriptor.clone()).collect()
+    }
+
+    /// `WatchModeRegistry`
+    ///
+    /// # Errors
+    /// None.
+    pub async fn watch_mode_registry(&self, _: &Identity) -> Result<ModeRegistryWatch, Refusal> {
+        Ok(ModeRegistryWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock)))
+    }
+
+    /// `ListRoots`
+    ///
+    /// # Errors
+    /// None.
+    pub async fn list_roots(&self, _: &Identity, _: ListRootsRequest) -> Result<ListRootsResponse, Refusal> {
+        Ok(ListRootsResponse { roots: self.inner.options.roots.clone() })
+    }
+
+    /// `WatchRoots`
+    ///
+    /// # Errors
+    /// None.
+    pub async fn watch_roots(&self, _: &Identity) -> Result<RootsWatch, Refusal> {
+        Ok(RootsWatch::new(Arc::clone(&self.inner.clock)))
+    }
+
+    /// `GetPolicy`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `UNKNOWN_POLICY_VERSION`.
+    pub async fn get_policy(
+        &self,
+        identity: &Identity,
+        request: GetPolicyRequest,
+    ) -> Result<GetPolicyResponse, Refusal> {
+        identity.require()?;
+        let catalog = self.inner.registry.catalog();
+        let policy = catalog.policies().find(|policy| policy.id() == request.policy_id).ok_or_else(|| {
+            Refusal::new(
+                RefusalCode::UnknownPolicyVersion,
+                "no policy with this policy_id is registered here",
+            )
+        })?;
+        Ok(GetPolicyResponse { policy_descriptor: Some(policy.descriptor().clone()) })
+    }
+
+    /// `ListPolicies`: those of a mode and those for every mode; an empty mode lists all.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`.
+    pub async fn list_policies(
+        &self,
+        identity: &Identity,
+        request: ListPoliciesRequest,
+    ) -> Result<ListPoliciesResponse, Refusal> {
+        identity.require()?;
+        let catalog = self.inner.registry.catalog();
+        let wanted = catalog.policies().filter(|p| request.mode.is_empty() || p.binds_to(&request.mode));
+        Ok(ListPoliciesResponse { descriptors: wanted.map(|policy| policy.descriptor().clone()).collect() })
+    }
+
+    /// `WatchPolicies`
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`.
+    pub async fn watch_policies(&self, identity: &Identity) -> Result<PolicyWatch, Refusal> {
+        identity.require()?;
+        Ok(PolicyWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock)))
+    }
+}
+
+/// A place among a sender's open sessions, given back unless the start is accepted.
+struct Place<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+    before: u64,
+    kept: bool,
+}
+
+impl<'a> Place<'a> {
+    fn take(engine: &'a Engine, caller: &'a Caller) -> Self {
+        let before = engine.inner.sessions.open_sessions().reserve(&caller.sender);
+        Self { engine, caller, before, kept: false }
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.engine.inner.sessions.open_sessions().release(&self.caller.sender);
+        }
+    }
+}

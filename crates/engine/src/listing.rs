@@ -1,0 +1,86 @@
+//! `ListSessions`: stable pages in order of session id (RFC-MACP-0006 §3.8).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use macp_kernel::summary::Summary;
+use macp_kernel::{Refusal, RefusalCode};
+use macp_store::{LogStore, SummaryFilter};
+use macp_wire::v1::{ListSessionsRequest, ListSessionsResponse};
+
+use crate::options::Limits;
+
+/// Longest page token that is looked at, in characters.
+const MAX_TOKEN: usize = 1024;
+/// First bytes of a decoded token: its format.
+const TOKEN_PREFIX: &[u8] = b"v1:";
+
+/// One page. The token names the last id that was read, which need not exist any more.
+pub(crate) async fn page(
+    store: &dyn LogStore,
+    limits: &Limits,
+    request: &ListSessionsRequest,
+) -> Result<ListSessionsResponse, Refusal> {
+    let size = match usize::try_from(request.page_size) {
+        Ok(0) => limits.list_default_page_size,
+        Ok(size) => size.min(limits.list_max_page_size),
+        Err(_) => return Err(Refusal::invalid_request("page_size is negative")),
+    };
+    let after = read_token(&request.page_token)?;
+    // One more than asked tells whether there is a next page.
+    let mut listed = store
+        .list(SummaryFilter::All, after.as_ref(), size.saturating_add(1))
+        .await
+        .map_err(|error| unreadable(&error))?;
+    let more = listed.len() > size;
+    listed.truncate(size);
+    let next_page_token = match listed.last() {
+        Some(last) if more => write_token(&last.stream),
+        _ => String::new(),
+    };
+    let sessions = listed
+        .into_iter()
+        .map(|summarized| Summary::from_bytes(summarized.summary.bytes).map(|summary| summary.metadata))
+        .collect::<Result<_, _>>()
+        .map_err(|error| unreadable(&error))?;
+    Ok(ListSessionsResponse { sessions, next_page_token })
+}
+
+fn write_token(last: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode([TOKEN_PREFIX, last].concat())
+}
+
+fn read_token(token: &str) -> Result<Option<Bytes>, Refusal> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let decoded = if token.len() <= MAX_TOKEN { URL_SAFE_NO_PAD.decode(token).ok() } else { None };
+    match decoded.as_deref().and_then(|bytes| bytes.strip_prefix(TOKEN_PREFIX)) {
+        Some(id) if !id.is_empty() => Ok(Some(Bytes::copy_from_slice(id))),
+        _ => Err(Refusal::invalid_request(
+            "page_token is not one that this server gave; start from the first page",
+        )),
+    }
+}
+
+pub(crate) fn unreadable(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the session index cannot be read");
+    Refusal::new(RefusalCode::InternalError, "the session index cannot be read now; retry")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_invert_and_every_other_text_is_one_refusal() {
+        assert_eq!(read_token(""), Ok(None));
+        assert_eq!(read_token(&write_token(b"abc")), Ok(Some(Bytes::from_static(b"abc"))));
+        let refusal = read_token("?").unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::InvalidRequest);
+        let long = "A".repeat(MAX_TOKEN + 1);
+        for token in ["djE", "djE6", "djI6YQ", "djE6YQ==", "a b", &long] {
+            assert_eq!(read_token(token), Err(refusal.clone()), "{token:?}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The engine's settings, as plain data with the reference's defaults.
+
+use macp_wire::v1::{Root, TransportEndpoint};
+
+/// Limits on what callers may ask.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest payload of an envelope in bytes (`MACP_MAX_PAYLOAD_BYTES`).
+    pub max_payload_bytes: usize,
+    /// `SessionStart`s that one sender may submit in 60 s (`MACP_SESSION_START_LIMIT_PER_MINUTE`).
+    pub session_starts_per_minute: u32,
+    /// Other messages that one sender may submit in 60 s (`MACP_MESSAGE_LIMIT_PER_MINUTE`).
+    pub messages_per_minute: u32,
+    /// Sessions on a page when the caller names no size (`MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE`).
+    pub list_default_page_size: usize,
+    /// Most sessions on a page (`MACP_LIST_SESSIONS_MAX_PAGE_SIZE`).
+    pub list_max_page_size: usize,
+    /// Commands that may wait for one session; further callers wait for room.
+    pub session_mailbox: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_payload_bytes: macp_kernel::envelope::DEFAULT_MAX_PAYLOAD_BYTES,
+            session_starts_per_minute: 60,
+            messages_per_minute: 600,
+            list_default_page_size: 100,
+            list_max_page_size: 1000,
+            session_mailbox: 1024,
+        }
+    }
+}
+
+/// The engine's settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Limits on what callers may ask.
+    pub limits: Limits,
+    /// The server's own agent id in its manifest.
+    pub agent_id: String,
+    /// The server's version in `Initialize`.
+    pub version: String,
+    /// Where the server can be reached; published in its manifest.
+    pub transport_endpoints: Vec<TransportEndpoint>,
+    /// Roots that `ListRoots` answers.
+    pub roots: Vec<Root>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            agent_id: "macp-gateway".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            transport_endpoints: Vec::new(),
+            roots: Vec::new(),
+        }
+    }
+}

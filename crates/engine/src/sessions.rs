@@ -1,0 +1,212 @@
+//! All sessions: finding or loading a lane, and what the lanes tell the rest of the engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use macp_kernel::ids::MAX_SESSION_ID_BYTES;
+use macp_kernel::session::Lifecycle;
+use macp_kernel::summary::Summary;
+use macp_kernel::{Entry, ParticipantId, Refusal, RefusalCode, Session, SessionId, UnixMillis, view};
+use macp_store::{LogStore, StoreError, SummaryFilter};
+use macp_wire::v1::SessionState;
+use macp_wire::v1::session_lifecycle_event::EventType;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, broadcast};
+
+use crate::clock::Clock;
+use crate::deadlines::Deadlines;
+use crate::lane::{self, Lane};
+use crate::open_sessions::OpenSessions;
+use crate::options::Limits;
+use crate::registry::Registry;
+use crate::watch::LifecycleEvent;
+
+/// Lifecycle events that a watcher may be behind before it is told that it lagged.
+const LIFECYCLE_BUFFER: usize = 4096;
+/// Summaries read from the store at a time.
+const PAGE: usize = 1024;
+
+pub(crate) struct Sessions {
+    store: Arc<dyn LogStore>,
+    clock: Arc<dyn Clock>,
+    registry: Arc<Registry>,
+    lanes: RwLock<HashMap<SessionId, Arc<Lane>>>,
+    mailbox: usize,
+    deadlines: Mutex<Deadlines>,
+    deadline_changed: Arc<Notify>,
+    lifecycle: broadcast::Sender<LifecycleEvent>,
+    open: OpenSessions,
+}
+
+impl Sessions {
+    /// Reads the summaries of live sessions.
+    pub(crate) async fn open(
+        store: Arc<dyn LogStore>,
+        clock: Arc<dyn Clock>,
+        registry: Arc<Registry>,
+        limits: &Limits,
+    ) -> Result<Arc<Self>, StoreError> {
+        let sessions = Self {
+            store,
+            clock,
+            registry,
+            lanes: RwLock::default(),
+            mailbox: limits.session_mailbox,
+            deadlines: Mutex::default(),
+            deadline_changed: Arc::default(),
+            lifecycle: broadcast::Sender::new(LIFECYCLE_BUFFER),
+            open: OpenSessions::default(),
+        };
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = sessions.store.list(SummaryFilter::Live, after.as_ref(), PAGE).await?;
+            let short = page.len() < PAGE;
+            after = page.last().map(|summarized| summarized.stream.clone()).or(after);
+            for summarized in page {
+                match Summary::from_bytes(summarized.summary.bytes) {
+                    Ok(summary) => sessions.remember(&summary),
+                    Err(error) => {
+                        let stream = String::from_utf8_lossy(&summarized.stream).into_owned();
+                        tracing::error!(%error, session = stream, "summary is damaged; deadline unknown until used");
+                    }
+                }
+            }
+            if short {
+                return Ok(Arc::new(sessions));
+            }
+        }
+    }
+
+    fn remember(&self, summary: &Summary) {
+        let id = SessionId::from_history(&summary.metadata.session_id);
+        self.schedule(&id, None, summary.deadline());
+        if summary.metadata.state() == SessionState::Open {
+            self.open.reserve(&ParticipantId::from(summary.metadata.initiator.as_str()));
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn LogStore {
+        &*self.store
+    }
+
+    pub(crate) fn shared_store(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.store)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn open_sessions(&self) -> &OpenSessions {
+        &self.open
+    }
+
+    pub(crate) fn lifecycle_events(&self) -> broadcast::Receiver<LifecycleEvent> {
+        self.lifecycle.subscribe()
+    }
+
+    /// The lane of a session that may be about to start.
+    pub(crate) fn lane_for_start(&self, id: &SessionId) -> Arc<Lane> {
+        if let Some(lane) = self.lanes.read().get(id) {
+            return Arc::clone(lane);
+        }
+        let mut lanes = self.lanes.write();
+        let lane = lanes.entry(id.clone()).or_insert_with(|| Arc::new(Lane::new(id.clone(), self.mailbox)));
+        Arc::clone(lane)
+    }
+
+    /// The lane of a session that exists. An unknown id leaves nothing in memory.
+    pub(crate) async fn lane(&self, id: &str) -> Result<Arc<Lane>, Refusal> {
+        if let Some(lane) = self.lanes.read().get(id) {
+            return Ok(Arc::clone(lane));
+        }
+        if id.len() > MAX_SESSION_ID_BYTES {
+            return Err(Refusal::session_not_found());
+        }
+        let tail = self.store.tail(&Bytes::copy_from_slice(id.as_bytes())).await.map_err(|error| {
+            tracing::error!(%error, "the store does not answer");
+            Refusal::new(RefusalCode::InternalError, "the session cannot be looked up now; retry")
+        })?;
+        tail.ok_or_else(Refusal::session_not_found)?;
+        Ok(self.lane_for_start(&SessionId::from_history(id)))
+    }
+
+    /// Forgets the lane if its session turned out not to exist and nobody else holds it.
+    pub(crate) fn drop_if_vacant(&self, lane: Arc<Lane>) {
+        if !lane.is_vacant() {
+            return;
+        }
+        let mut lanes = self.lanes.write();
+        // Held by the table and by us: nobody else can put a job into it now.
+        if Arc::strong_count(&lane) == 2 && lane.is_vacant() {
+            lanes.remove(lane.id());
+        }
+    }
+
+    /// Takes the lanes out of memory that nobody has used since `before`; their sessions stay in the store.
+    pub(crate) fn unload_idle(&self, before: UnixMillis) {
+        self.lanes.write().retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle(before));
+    }
+
+    /// Notes that a session's next deadline moved.
+    pub(crate) fn schedule(&self, id: &SessionId, before: Option<UnixMillis>, after: Option<UnixMillis>) {
+        if before == after {
+            return;
+        }
+        if self.deadlines.lock().set(id, after) {
+            self.deadline_changed.notify_one();
+        }
+    }
+
+    /// The sessions whose deadline has come, and when to look again.
+    pub(crate) fn due(&self, now: UnixMillis) -> (Vec<SessionId>, Option<UnixMillis>) {
+        self.deadlines.lock().due(now)
+    }
+
+    /// Notified when a deadline became the earliest.
+    pub(crate) fn deadline_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.deadline_changed)
+    }
+
+    /// Tells the watchers and the counters what changed in the session's lifecycle.
+    pub(crate) fn transitions(&self, session: &Session, before: Option<Lifecycle>, entries: &[Entry]) {
+        let was_open = before == Some(Lifecycle::Open) || lane::has_start(entries);
+        let is_open = session.lifecycle == Lifecycle::Open;
+        if was_open && !is_open {
+            self.open.release(&session.binding.initiator);
+        } else if !was_open && is_open {
+            self.open.reserve(&session.binding.initiator);
+        }
+        if self.lifecycle.receiver_count() == 0 {
+            return;
+        }
+        for entry in entries {
+            if let Some(event_type) = event_of(entry) {
+                let event = LifecycleEvent {
+                    event_type,
+                    session: Arc::new(view::metadata(session)),
+                    observed_at: entry.at,
+                };
+                // Nobody listens any more: nothing to tell.
+                drop(self.lifecycle.send(event));
+            }
+        }
+    }
+}
+
+fn event_of(entry: &Entry) -> Option<EventType> {
+    use macp_kernel::Fact;
+    match &entry.fact {
+        Fact::Started(_) => Some(EventType::Created),
+        Fact::Accepted(accepted) => accepted.resolution.is_some().then_some(EventType::Resolved),
+        Fact::Suspended { .. } => Some(EventType::Suspended),
+        Fact::Resumed { .. } => Some(EventType::Resumed),
+        Fact::Cancelled { .. } => Some(EventType::Cancelled),
+        Fact::Expired { .. } => Some(EventType::Expired),
+    }
+}

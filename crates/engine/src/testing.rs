@@ -1,0 +1,51 @@
+//! Engines and clocks for tests of this and other crates.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use macp_kernel::UnixMillis;
+use macp_store::MemoryStore;
+
+use crate::clock::{Clock, SystemClock};
+use crate::{Engine, Limits, Options};
+
+/// A clock that moves only when told to.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that stands at `ms`.
+    #[must_use]
+    pub fn at(ms: i64) -> Self {
+        Self(AtomicI64::new(ms))
+    }
+
+    /// Moves the clock; negative values move it back.
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Limits that no test runs into by accident.
+#[must_use]
+pub fn generous_limits() -> Limits {
+    Limits { session_starts_per_minute: 1_000_000, messages_per_minute: 1_000_000, ..Limits::default() }
+}
+
+/// An engine on a fresh memory store, with the machine's clock and generous rate limits.
+///
+/// # Panics
+/// Never: a memory store opens.
+#[allow(clippy::expect_used, reason = "a memory store does not fail, and this is for tests")]
+pub async fn memory_engine() -> Engine {
+    let options = Options { limits: generous_limits(), ..Options::default() };
+    Engine::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock), options)
+        .await
+        .expect("a memory store opens")
+}
