@@ -78,6 +78,7 @@ fn stubs(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
         .extern_path(".macp.v1.WatchSignalsResponse", "crate::frame::SignalFrame")
         .out_dir(server)
         .compile_fds(files.clone())?;
-    stubs().build_server(false).out_dir(client).compile_fds(files.clone())?;
+    // Without `connect`, which needs tonic's transport in the crate itself: clients are built over a channel.
+    stubs().build_server(false).build_transport(false).out_dir(client).compile_fds(files.clone())?;
     Ok(())
 }
