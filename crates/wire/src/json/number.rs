@@ -58,7 +58,7 @@ pub(super) fn integer<T: TryFrom<i128>>(text: &str) -> Result<T, NotInteger> {
         exponent.saturating_add_unsigned(dropped as u64).saturating_sub_unsigned(fraction.len() as u64);
     let zeros = usize::try_from(zeros).map_err(|_| NotInteger::Fraction)?;
     // Longer than any 64-bit number, and short enough for `i128`.
-    if zeros > 20 || significant.len() + zeros > 20 {
+    if significant.len().saturating_add(zeros) > 20 {
         return Err(NotInteger::Range);
     }
     let magnitude = significant.bytes().fold(0, |value: i128, digit| value * 10 + i128::from(digit - b'0'));

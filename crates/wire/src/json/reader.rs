@@ -194,15 +194,12 @@ impl<'a> Reader<'a> {
     }
 
     fn hex(&mut self) -> Result<u32, JsonError> {
-        let digits = self.text.as_bytes().get(self.at..self.at + 4).unwrap_or_default();
-        let mut code = 0;
-        for &digit in digits {
-            let Some(value) = char::from(digit).to_digit(16) else { break };
-            code = code * 16 + value;
-            self.at += 1;
-        }
-        let complete = digits.len() == 4 && digits.iter().all(u8::is_ascii_hexdigit);
-        complete.then_some(code).ok_or_else(|| JsonError::text(self.at, "expected four hexadecimal digits"))
+        let digits =
+            self.text.get(self.at..self.at + 4).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let code = code.ok_or_else(|| JsonError::text(self.at, "expected four hexadecimal digits"))?;
+        self.at += 4;
+        Ok(code)
     }
 
     fn literal(&mut self, word: &str) -> Result<(), JsonError> {

@@ -282,8 +282,9 @@ fn a_send_has_two_layers_of_faults() {
         (r#"{"message_id":"m","timestamp":"now","payload_b64":""}"#, "m", ""),
         (r#"{"message_type":"Signal","message_id":"m","payload":{"message_id":"no","data":7}}"#, "m", ""),
     ] {
-        let text =
-            format!(r#"{{"x":{{"message_id":"outside"}},"envelope":{envelope},"message_id":"outside"}}"#);
+        let text = format!(
+            r#"{{"x":{{"message_id":"o"}},"envelope":{envelope},"message_id":"o","session_id":"o"}}"#
+        );
         let fault = decode_send(text.as_bytes()).expect(&text).expect_err(&text);
         assert_eq!(
             (fault.message_id.as_str(), fault.session_id.as_str()),

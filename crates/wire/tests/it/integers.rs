@@ -89,6 +89,22 @@ fn integers_are_judged_on_their_digits() {
 }
 
 #[test]
+fn a_refused_integer_says_why() {
+    for (number, reason) in [
+        ("0.5", "not an integer"),
+        ("5e-99999999999999999999", "not an integer"),
+        ("1e99999999999999999999", "integer out of range"),
+        ("\"1e18446744073709551615\"", "integer out of range"),
+        ("\"x\"", "not a number"),
+        ("true", "expected a number, found a boolean"),
+    ] {
+        let text = format!("{{\"ttl_ms\":{number}}}");
+        let error = json::from_slice::<SessionStartPayload>(text.as_bytes()).unwrap_err();
+        assert_eq!((error.path(), error.message()), ("ttl_ms", reason), "{number}");
+    }
+}
+
+#[test]
 fn each_integer_type_has_its_own_range() {
     assert_eq!(uint64("18446744073709551615"), Some(u64::MAX));
     assert_eq!(uint64("\"1.8446744073709551615e19\""), Some(u64::MAX));

@@ -104,6 +104,7 @@ fn bytes_are_base64_of_either_alphabet() {
     assert_eq!(details("+\\/\\/+"), Some(vec![0xFB, 0xFF, 0xFE]), "an escaped slash is a slash");
     assert_eq!(details("_w"), Some(vec![0xFF]));
     assert_eq!(details("_w=="), Some(vec![0xFF]));
+    assert_eq!(details("AAECAwR"), Some(vec![0, 1, 2, 3, 4]), "trailing bits do not matter");
     assert_eq!(details(""), Some(vec![]));
     for wrong in ["A", "AAEC AwQ=", "AAECAwQ==", "*", "+__+", "=", "AA=A", "AAECAwQ\\n"] {
         assert_eq!(details(wrong), None, "{wrong}");
