@@ -135,10 +135,7 @@ fn revive_start(stored: StoredStart, at: UnixMillis) -> Result<Entry, Fault> {
     let sealed = Sealed::from_bytes(stored.envelope).map_err(|error| Fault::Why(error.to_string()))?;
     let kind = ModeKind::from_name(&stored.mode_kind)
         .ok_or_else(|| Fault::Why(format!("mode rules {:?} are not known here", stored.mode_kind)))?;
-    let policy = stored
-        .policy
-        .and_then(Policy::from_history)
-        .ok_or("the bound policy is missing or cannot be evaluated by this release")?;
+    let policy = stored.policy.map(Policy::from_history).ok_or("the bound policy is missing")?;
     let payload: SessionStartPayload =
         crate::envelope::decode_payload(sealed.envelope()).map_err(|refusal| Fault::Why(refusal.message))?;
     let recorded = start::Recorded {

@@ -1,61 +1,52 @@
 //! What a bound policy says of a commitment that its mode finds eligible (RFC-MACP-0012 §6).
 //!
-//! Each function takes the facts that its rules look at and nothing of a mode's own bookkeeping.
+//! Each function takes the facts that its rules look at and nothing of a mode's own bookkeeping. All are pure in
+//! the bound descriptor, those facts and the declared participants; registered extension modes have none.
 
-use crate::mode::decision::Decision;
-use crate::refusal::Refusal;
-use crate::session::Binding;
+mod decision;
+mod handoff;
+mod proposal;
+mod quorum;
+mod tally;
+mod task;
 
-/// Judges a decision commitment of the given polarity.
-///
-/// # Errors
-/// `POLICY_DENIED` with its denials.
-pub fn decision(_binding: &Binding, _state: &Decision, _outcome_positive: bool) -> Result<(), Refusal> {
-    // `policy.default`, the only policy a session can bind so far, takes the outcome at face value.
-    Ok(())
+pub use decision::decision;
+pub use handoff::handoff;
+pub use proposal::proposal;
+pub use quorum::quorum;
+pub use task::{reassignment, task};
+
+use super::Policy;
+use super::admit::NEWEST_SCHEMA_VERSION;
+use super::keys::Tree;
+use super::rules::Rules;
+use crate::refusal::{Denial, Refusal};
+
+/// First `schema_version` under which an algorithm denies a positive commitment on an empty decisive tally.
+pub(super) const EMPTY_TALLY_DENIES: u32 = 3;
+
+/// The rules to evaluate, unless the stored policy is beyond this release: what cannot be evaluated is denied.
+fn rules_of(policy: &Policy, tree: Tree) -> Result<&Rules, Refusal> {
+    let version = policy.descriptor().schema_version;
+    if !(1..=NEWEST_SCHEMA_VERSION).contains(&version) {
+        let message = format!("the policy has schema_version {version}, which this server cannot evaluate");
+        return refuse(policy, denial("unsupported_schema_version", message));
+    }
+    if !policy.is_readable(tree) {
+        return refuse(
+            policy,
+            denial("invalid_rules", "the policy's rules cannot be evaluated by this server"),
+        );
+    }
+    Ok(policy.rules())
 }
 
-/// Judges a proposal commitment; `counter_proposals` is how many the session has stored, withdrawn ones included.
-///
-/// # Errors
-/// `POLICY_DENIED` with its denials.
-pub fn proposal(
-    _binding: &Binding,
-    _counter_proposals: usize,
-    _outcome_positive: bool,
-) -> Result<(), Refusal> {
-    Ok(())
+/// A reason to deny. Messages never name a participant, so that a deployment can redact by dropping the list.
+fn denial(code: &'static str, message: impl Into<String>) -> Denial {
+    Denial { code, message: message.into(), participants: Vec::new() }
 }
 
-/// Judges a task commitment; `has_output` is whether the terminal report is a `TaskComplete` with a non-empty output.
-///
-/// # Errors
-/// `POLICY_DENIED` with its denials.
-pub fn task(_binding: &Binding, _has_output: bool, _outcome_positive: bool) -> Result<(), Refusal> {
-    Ok(())
-}
-
-/// Judges whether an assigned task may be given up for another to take: by the assignee's `TaskReject`, and by the
-/// `TaskAccept` that follows one.
-///
-/// # Errors
-/// `POLICY_DENIED` with the denial `reassignment_not_allowed`.
-pub fn reassignment(_binding: &Binding) -> Result<(), Refusal> {
-    Ok(())
-}
-
-/// Judges a handoff commitment.
-///
-/// # Errors
-/// `POLICY_DENIED` with its denials.
-pub fn handoff(_binding: &Binding, _outcome_positive: bool) -> Result<(), Refusal> {
-    Ok(())
-}
-
-/// Judges a quorum commitment; `approvals` is how many `Approve` ballots the session has.
-///
-/// # Errors
-/// `POLICY_DENIED` with its denials.
-pub fn quorum(_binding: &Binding, _approvals: usize, _outcome_positive: bool) -> Result<(), Refusal> {
-    Ok(())
+/// `POLICY_DENIED` for a single reason.
+fn refuse<T>(policy: &Policy, denial: Denial) -> Result<T, Refusal> {
+    Err(Refusal::policy_denied(policy.id(), &[denial]))
 }
