@@ -157,6 +157,19 @@ impl Drop for Attachment {
     }
 }
 
+/// A session's accepted ordinal as it moves, for whoever has given the subscription out of hand: a future of
+/// [`Subscription::next`] holds it for as long as nothing comes.
+#[derive(Clone)]
+pub struct Head(Arc<Lane>);
+
+impl Head {
+    /// The session's accepted ordinal now.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.0.tail().head()
+    }
+}
+
 /// A cursor on one session's accepted envelopes.
 pub struct Subscription {
     attachment: Attachment,
@@ -215,6 +228,12 @@ impl Subscription {
     #[must_use]
     pub fn metadata(&self) -> &SessionMetadata {
         &self.metadata
+    }
+
+    /// A look at [`Subscription::head`] that does not need the subscription.
+    #[must_use]
+    pub fn head_handle(&self) -> Head {
+        Head(Arc::clone(&self.attachment.0))
     }
 
     /// The session's accepted ordinal now.

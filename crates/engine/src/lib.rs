@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
 pub use delivery::{Delivery, Form};
-pub use fanout::{Event, Subscription};
+pub use fanout::{Event, Head, Subscription};
 pub use method::{Method, MethodKind};
 pub use options::{Limits, Options};
 pub use signals::{Signal, SignalWatch};
@@ -108,6 +108,12 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.inner.clock.now()
+    }
+
+    /// Sessions that are in memory now; the others are in the store alone.
+    #[must_use]
+    pub fn sessions_in_memory(&self) -> usize {
+        self.inner.sessions.in_memory()
     }
 
     /// Cancelled when the server begins to drain: streams end, new work is refused.

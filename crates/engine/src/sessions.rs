@@ -148,6 +148,10 @@ impl Sessions {
         }
     }
 
+    pub(crate) fn in_memory(&self) -> usize {
+        self.lanes.read().len()
+    }
+
     /// Takes the lanes out of memory that nobody has used since `before`; their sessions stay in the store.
     pub(crate) fn unload_idle(&self, before: UnixMillis) {
         self.lanes.write().retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle(before));
