@@ -1,1 +1,94 @@
-//! placeholder
+//! The gRPC binding of MACP (RFC-MACP-0006 §3): protobuf messages to engine calls and back, and nothing else.
+//!
+//! No rule of the protocol is decided here. What this crate owns is the framing of the binding: which metadata
+//! is a credential, how a refusal becomes a status, how `StreamSession` frames are read and answered.
+//!
+//! | to find | open |
+//! |---|---|
+//! | the 27 calls | `service.rs` |
+//! | the rules of `StreamSession` | `stream.rs` |
+//! | the five watches | `watch.rs` |
+//! | responses that are encoded once for all receivers | `frame.rs` |
+//! | codes, trailers | `status.rs` |
+//! | credentials | `metadata.rs` |
+//! | message size limits | [`MessageLimits`] |
+
+mod frame;
+mod health;
+mod limits;
+mod metadata;
+mod service;
+mod status;
+mod stream;
+mod watch;
+
+/// The generated client of `macp.v1.MACPRuntimeService`.
+#[cfg(feature = "client")]
+#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from proto/")]
+pub mod client {
+    include!(concat!(env!("OUT_DIR"), "/client/macp.v1.rs"));
+    pub use macp_runtime_service_client::MacpRuntimeServiceClient;
+}
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated from proto/")]
+mod stubs {
+    include!(concat!(env!("OUT_DIR"), "/server/macp.v1.rs"));
+}
+
+use std::sync::Arc;
+
+use macp_auth::Authenticator;
+use macp_engine::Engine;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder as Reflection;
+
+pub use crate::limits::MessageLimits;
+
+use crate::health::Health;
+use crate::service::Service;
+use crate::stubs::macp_runtime_service_server::{MacpRuntimeServiceServer, SERVICE_NAME};
+
+/// Settings of the binding.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether `grpc.reflection.v1` is served. It tells everyone the whole interface, so it is off by default.
+    pub reflection: bool,
+}
+
+/// The services of the binding: the protocol's, `grpc.health.v1` and, when asked for, `grpc.reflection.v1`.
+///
+/// `Routes::into_axum_router` turns them into a router whose paths are the services' names; it has a fallback
+/// of its own, so the router it is merged into must have none.
+#[must_use]
+pub fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Routes {
+    let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
+    let health = HealthServer::new(Health::new(engine.clone()))
+        .max_decoding_message_size(limits.decode)
+        .max_encoding_message_size(limits.encode);
+    let protocol = MacpRuntimeServiceServer::new(Service::new(engine, authenticator))
+        .max_decoding_message_size(limits.decode)
+        .max_encoding_message_size(limits.encode);
+    let routes = Routes::new(protocol).add_service(health);
+    if !options.reflection {
+        return routes;
+    }
+    let reflection = Reflection::configure()
+        .register_encoded_file_descriptor_set(macp_wire::descriptor::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    match reflection {
+        Ok(reflection) => routes.add_service(
+            reflection.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode),
+        ),
+        // The descriptors are compiled in, and a test reads them through reflection; should they ever be bad,
+        // the protocol itself is still served.
+        Err(error) => {
+            tracing::error!(%error, "reflection is not served: the compiled descriptors are not readable");
+            routes
+        }
+    }
+}
+
+/// The full name of the protocol's service, as in paths and health checks.
+pub const SERVICE: &str = SERVICE_NAME;
