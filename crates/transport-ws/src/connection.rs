@@ -1,0 +1,405 @@
+//! One socket from `welcome` to the close frame: a single task that reads, works, writes and keeps time.
+//!
+//! Generic over the stream of messages, so that tests drive it without a socket. Every source of progress is polled
+//! from one place, [`Connection::poll_turn`]; what it found is handled in [`Connection::handle`].
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::join;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use macp_auth::Authenticator;
+use macp_engine::Engine;
+use macp_kernel::{Identity, Refusal, RefusalCode};
+use macp_wire::gateway::v1::server_frame::Body;
+use macp_wire::gateway::v1::{Draining, Welcome};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::activity::Activity;
+use crate::close::Close;
+use crate::faults::Faults;
+use crate::frame::Encoding;
+use crate::options::Timing;
+use crate::outbox::{Out, Outbox};
+use crate::streams::Streams;
+use crate::work::{Done, Work, refusal_frame};
+
+/// Frames written in one turn before the other sources get theirs.
+const FRAMES_PER_TURN: usize = 64;
+
+/// What a connection needs to begin.
+pub(crate) struct Setup {
+    pub(crate) connection_id: uuid::Uuid,
+    pub(crate) engine: Engine,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) identity: Identity,
+    pub(crate) encoding: Encoding,
+    pub(crate) max_frame_bytes: usize,
+    /// Longest frame that the socket's write buffer can take.
+    pub(crate) max_out: usize,
+    pub(crate) timing: Timing,
+    pub(crate) activity: Activity,
+}
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server closes it.
+    Close(Close),
+    /// The peer closed it.
+    PeerClosed,
+    /// The transport broke or does not move.
+    Lost,
+}
+
+/// Something that has happened.
+enum Turn {
+    Done(Done),
+    Read(Option<Result<Message, Error>>),
+    DrainBegan,
+    Drained,
+    Timer,
+    WriteFailed(Error),
+}
+
+pub(crate) struct Connection<S> {
+    socket: S,
+    connection_id: uuid::Uuid,
+    pub(crate) encoding: Encoding,
+    timing: Timing,
+    max_frame_bytes: usize,
+    activity: Activity,
+    pub(crate) work: Work,
+    pub(crate) streams: Streams,
+    pub(crate) outbox: Outbox,
+    pub(crate) faults: Faults,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    drain_by: Option<Instant>,
+    /// When the connection must have a credential, as long as it has none.
+    pub(crate) authenticate_by: Option<Instant>,
+    /// An `authenticate` is being worked on: what follows it waits for its outcome.
+    pub(crate) authenticating: bool,
+    next_ping: Instant,
+    ping_due: bool,
+    /// The socket was not read in the last turn, so that silence means nothing.
+    deaf: bool,
+    /// The socket takes no more for now.
+    blocked: bool,
+    unflushed: usize,
+    streams_next: bool,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+}
+
+impl<S> Connection<S>
+where
+    S: Sink<Message, Error = Error> + Stream<Item = Result<Message, Error>> + Unpin,
+{
+    pub(crate) fn new(socket: S, setup: Setup) -> Self {
+        let now = Instant::now();
+        let known = matches!(setup.identity, Identity::Known(_));
+        let Setup { connection_id, engine, authenticator, identity, encoding, timing, .. } = setup;
+        Self {
+            socket,
+            connection_id,
+            encoding,
+            timing,
+            max_frame_bytes: setup.max_frame_bytes,
+            activity: setup.activity,
+            draining: Box::pin(engine.draining().clone().cancelled_owned()),
+            work: Work::new(engine, authenticator, encoding, setup.max_out, identity),
+            streams: Streams::new(encoding),
+            outbox: Outbox::default(),
+            faults: Faults::default(),
+            drain_by: None,
+            authenticate_by: (!known).then(|| now + timing.authenticate),
+            authenticating: false,
+            next_ping: now + timing.heartbeat,
+            ping_due: false,
+            deaf: false,
+            blocked: false,
+            unflushed: 0,
+            streams_next: false,
+            timer: Box::pin(sleep_until(now + timing.heartbeat)),
+            timer_at: now + timing.heartbeat,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self) -> End {
+        let welcome = self.encoding.encode("", Body::Welcome(self.welcome()));
+        self.outbox.push(Out::unasked(welcome));
+        let end = loop {
+            let turn = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
+            if let ControlFlow::Break(end) = self.handle(turn) {
+                break end;
+            }
+        };
+        self.finish(end).await;
+        end
+    }
+
+    fn welcome(&self) -> Welcome {
+        let sender = match self.work.identity() {
+            Identity::Known(caller) => caller.sender.to_string(),
+            _ => String::new(),
+        };
+        Welcome {
+            connection_id: self.connection_id.to_string(),
+            sender,
+            heartbeat_ms: u32::try_from(self.timing.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            max_frame_bytes: self.max_frame_bytes as u64,
+            server_time_unix_ms: self.work.engine().now().0,
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        if let Poll::Ready(done) = self.work.poll(cx) {
+            return Poll::Ready(Turn::Done(done));
+        }
+        let mut frames = 0;
+        while frames < FRAMES_PER_TURN {
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => frames += 1,
+                Poll::Ready(Err(error)) => return Poll::Ready(Turn::WriteFailed(error)),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed >= FRAMES_PER_TURN
+            && let Poll::Ready(Err(error)) = self.poll_flush(cx)
+        {
+            return Poll::Ready(Turn::WriteFailed(error));
+        }
+        if self.drain_by.is_none() && self.draining.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Turn::DrainBegan);
+        }
+        if self.drain_by.is_some() && self.outbox.is_settled() {
+            return Poll::Ready(Turn::Drained);
+        }
+        if let Poll::Ready(message) = self.poll_read(cx) {
+            return Poll::Ready(Turn::Read(message));
+        }
+        // Only now: as long as there is something to do, what is written is sent along with what follows.
+        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
+            return Poll::Ready(Turn::WriteFailed(error));
+        }
+        if self.poll_timer(cx).is_ready() {
+            return Poll::Ready(Turn::Timer);
+        }
+        if frames == FRAMES_PER_TURN {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Hands one frame to the socket. Pending if there is none, or no room.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let has_streams = self.streams.poll(cx);
+        if !(self.ping_due || has_streams || !self.outbox.is_empty()) {
+            return Poll::Pending;
+        }
+        match self.socket.poll_ready_unpin(cx) {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => {
+                self.note_blocked();
+                return Poll::Pending;
+            }
+        }
+        self.blocked = false;
+        if std::mem::take(&mut self.ping_due) {
+            return Poll::Ready(self.hand_over(Message::Ping(Bytes::new())));
+        }
+        // Answers and streams alternate, so that neither holds the other up.
+        self.streams_next = !self.streams_next;
+        let out = if self.streams_next {
+            self.streams.pop().or_else(|| self.outbox.pop())
+        } else {
+            self.outbox.pop().or_else(|| self.streams.pop())
+        };
+        // None if all that was ready belonged to streams that were ended.
+        let Some(out) = out else { return Poll::Pending };
+        self.outbox.written(&out);
+        let Some(message) = self.encoding.message(out.frame) else {
+            return Poll::Ready(Err(Error::AttackAttempt));
+        };
+        Poll::Ready(self.hand_over(message))
+    }
+
+    fn hand_over(&mut self, message: Message) -> Result<(), Error> {
+        self.unflushed += 1;
+        self.socket.start_send_unpin(message)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.unflushed == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = self.socket.poll_flush_unpin(cx);
+        if flushed.is_ready() {
+            self.unflushed = 0;
+            self.blocked = false;
+        } else {
+            self.note_blocked();
+        }
+        flushed
+    }
+
+    fn note_blocked(&mut self) {
+        if !std::mem::replace(&mut self.blocked, true) {
+            self.activity.mark_written();
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if !self.reads() {
+            self.deaf = true;
+            return Poll::Pending;
+        }
+        if std::mem::take(&mut self.deaf) {
+            self.activity.mark_heard();
+        }
+        self.socket.poll_next_unpin(cx)
+    }
+
+    /// Whether the peer may say something now; if not, its bytes wait in the transport.
+    fn reads(&self) -> bool {
+        self.drain_by.is_none() && !self.authenticating && self.outbox.has_room()
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // A deadline that has moved away is met by waking up once too early, which is cheaper than moving the
+            // timer with every byte.
+            let due = self.next_deadline();
+            if due < self.timer_at {
+                self.set_timer(due);
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.set_timer(due);
+        }
+    }
+
+    fn set_timer(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at);
+        self.timer_at = at;
+    }
+
+    fn next_deadline(&self) -> Instant {
+        [self.drain_by, self.authenticate_by(), self.stalled_at(), self.silent_at()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping, Instant::min)
+    }
+
+    fn authenticate_by(&self) -> Option<Instant> {
+        self.authenticate_by.filter(|_| !self.authenticating)
+    }
+
+    fn stalled_at(&self) -> Option<Instant> {
+        self.blocked.then(|| self.activity.written() + self.timing.stall)
+    }
+
+    fn silent_at(&self) -> Option<Instant> {
+        self.reads().then(|| self.activity.heard() + 2 * self.timing.heartbeat)
+    }
+
+    fn handle(&mut self, turn: Turn) -> ControlFlow<End> {
+        match turn {
+            Turn::Done(done) => self.done(done),
+            Turn::Read(Some(Ok(message))) => {
+                self.activity.mark_heard();
+                self.read(&message)
+            }
+            Turn::Read(Some(Err(error))) => {
+                tracing::debug!(connection = %self.connection_id, %error, "socket cannot be read");
+                ControlFlow::Break(Close::of_read_error(&error).map_or(End::Lost, End::Close))
+            }
+            Turn::Read(None) => ControlFlow::Break(End::Lost),
+            Turn::DrainBegan => {
+                self.drain_by = Some(Instant::now() + self.timing.drain);
+                let draining = Draining { reconnect_after_ms: self.reconnect_after_ms() };
+                self.outbox.push(Out::unasked(self.encoding.encode("", Body::Draining(draining))));
+                ControlFlow::Continue(())
+            }
+            Turn::Drained => ControlFlow::Break(End::Close(Close::Drain)),
+            Turn::Timer => self.time(Instant::now()),
+            Turn::WriteFailed(Error::WriteBufferFull(_) | Error::AttackAttempt) => {
+                tracing::error!(connection = %self.connection_id, "a frame cannot be written");
+                ControlFlow::Break(End::Close(Close::Internal))
+            }
+            Turn::WriteFailed(error) => {
+                tracing::debug!(connection = %self.connection_id, %error, "socket cannot be written");
+                ControlFlow::Break(End::Lost)
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn time(&mut self, now: Instant) -> ControlFlow<End> {
+        if self.stalled_at().is_some_and(|at| at <= now) {
+            return ControlFlow::Break(End::Lost);
+        }
+        if self.drain_by.is_some_and(|at| at <= now) {
+            return ControlFlow::Break(End::Close(Close::Drain));
+        }
+        if self.silent_at().is_some_and(|at| at <= now) {
+            return ControlFlow::Break(End::Close(Close::Silent));
+        }
+        if self.authenticate_by().is_some_and(|at| at <= now) {
+            let refusal = Refusal::new(
+                RefusalCode::Unauthenticated,
+                "no credential came in time; present one on the upgrade or in an authenticate frame",
+            );
+            self.outbox.push(Out::unasked(refusal_frame(self.encoding, "", &refusal)));
+            return ControlFlow::Break(End::Close(Close::Unauthenticated));
+        }
+        if self.next_ping <= now {
+            self.next_ping = now + self.timing.heartbeat;
+            self.ping_due = true;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Between half and one and a half of the average, so that the clients of a server do not come back at once.
+    fn reconnect_after_ms(&self) -> u32 {
+        let average = u32::try_from(self.timing.reconnect_after.as_millis()).unwrap_or(u32::MAX);
+        let [.., random] = *self.connection_id.as_bytes();
+        average / 2 + average / 255 * u32::from(random)
+    }
+
+    /// Says what is left to say, and leaves nothing undone that was taken in.
+    async fn finish(self, end: End) {
+        let Self { mut socket, work, mut outbox, encoding, .. } = self;
+        let farewell = async {
+            if let End::Close(close) = end {
+                while let Some(message) = outbox.pop().and_then(|out| encoding.message(out.frame)) {
+                    socket.feed(message).await?;
+                }
+                socket.send(Message::Close(Some(close.frame()))).await?;
+            }
+            if end != End::Lost {
+                // The peer's close frame, or the way of our answer to it.
+                while let Some(message) = socket.next().await {
+                    message?;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        // A peer that does not take part in closing is let go of.
+        let farewell = timeout(self.timing.close, farewell);
+        let work = timeout(self.timing.close, work.finish());
+        drop(join(farewell, work).await);
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! The binding's settings as plain data, and the seam for single-use tickets.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use macp_kernel::Identity;
+
+/// Settings of the WebSocket binding on one listener.
+#[derive(Clone)]
+pub struct Options {
+    /// Path of the public URL (`MACP_HTTP_PUBLIC_URL`), under which the endpoint is served as well as at the origin
+    /// root, so that a proxy may strip it or not. Empty when there is none.
+    pub prefix: String,
+    /// Largest message that is read, in bytes: the body cap of the HTTP binding.
+    pub max_frame_bytes: usize,
+    /// Origins of other sites whose pages may connect, as `scheme://host[:port]`; a page of the same origin always
+    /// may. An entry that is no origin matches nothing.
+    pub allowed_origins: Vec<String>,
+    /// Whether the listener can be reached from this machine only; then `Host` must be a loopback name or one of
+    /// [`Options::allowed_hosts`], or else a page could reach it through a rebound DNS name.
+    pub loopback: bool,
+    /// Further host names, without port, by which a loopback listener may be addressed.
+    pub allowed_hosts: Vec<String>,
+    /// Whether the listener speaks TLS: the scheme that a same-origin page must have.
+    pub tls: bool,
+    /// Sockets that may be open at one time; beyond it upgrades are refused.
+    pub max_connections: usize,
+    /// Redeems `?ticket=`; without one every ticket is refused.
+    pub tickets: Option<Arc<dyn Tickets>>,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+impl Options {
+    /// The defaults for a listener in the clear that others can reach, with this message cap.
+    #[must_use]
+    pub fn new(max_frame_bytes: usize) -> Self {
+        Self {
+            prefix: String::new(),
+            max_frame_bytes,
+            allowed_origins: Vec::new(),
+            loopback: false,
+            allowed_hosts: Vec::new(),
+            tls: false,
+            max_connections: 10_000,
+            tickets: None,
+            timing: Timing::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("prefix", &self.prefix)
+            .field("max_frame_bytes", &self.max_frame_bytes)
+            .field("allowed_origins", &self.allowed_origins)
+            .field("loopback", &self.loopback)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("tls", &self.tls)
+            .field("max_connections", &self.max_connections)
+            .field("tickets", &self.tickets.is_some())
+            .field("timing", &self.timing)
+            .finish()
+    }
+}
+
+/// How long a socket may take over things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Interval of the server's pings; a peer that is silent for two of them is closed with 4408.
+    pub heartbeat: Duration,
+    /// Time for a connection without a credential to authenticate.
+    pub authenticate: Duration,
+    /// Time without any progress while something waits to be written; then the connection is dropped.
+    pub stall: Duration,
+    /// Time for answers in flight when the server drains.
+    pub drain: Duration,
+    /// Time for the closing handshake, answers that are queued included.
+    pub close: Duration,
+    /// When a drained client should come back, on average.
+    pub reconnect_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(25),
+            authenticate: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            close: Duration::from_secs(2),
+            reconnect_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Turns single-use tickets into the identities that they were issued to.
+pub trait Tickets: Send + Sync {
+    /// Uses up the ticket. It counts only from the `Origin` that it is bound to (`None`: no browser); anything but
+    /// [`Identity::Known`] refuses the upgrade.
+    fn redeem(&self, ticket: &str, origin: Option<&str>) -> Identity;
+}

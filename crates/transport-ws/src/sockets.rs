@@ -1,0 +1,40 @@
+//! The open sockets, to be waited for at shutdown: an HTTP server does not wait for what it has upgraded.
+
+use tokio_util::task::TaskTracker;
+
+/// A handle to the open sockets of one or more routers.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    tasks: TaskTracker,
+}
+
+impl Sockets {
+    /// No sockets yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many sockets are open, those that are closing included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Waits until every socket is closed. They close by themselves once the engine drains, within
+    /// [`Timing::drain`](crate::Timing::drain) and a few seconds; set a limit of your own around it all the same.
+    pub async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn spawn(&self, socket: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(socket);
+    }
+}

@@ -1,0 +1,212 @@
+//! From an HTTP request to a running connection: all checks come before the upgrade.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{
+    CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, Version};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use macp_auth::{Authenticator, Credentials};
+use macp_engine::{Engine, ack};
+use macp_kernel::{Identity, Refusal, RefusalCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::activity::{Activity, Watched};
+use crate::connection::{Connection, Setup};
+use crate::handshake::{self, Credential, Handshake, Refused};
+use crate::options::Options;
+use crate::origin::{self, Denied};
+use crate::sockets::Sockets;
+
+const MACP_ERROR_CODE: HeaderName = HeaderName::from_static("macp-error-code");
+/// Allocated for every socket, so small; larger messages grow it for as long as they are read.
+const READ_BUFFER: usize = 4 << 10;
+/// Bytes that are gathered before they are written.
+const WRITE_BUFFER: usize = 8 << 10;
+/// How many times larger than what may be read a written frame may be: the JSON of a payload can be that much longer
+/// than its bytes.
+const MAX_OUT_FACTOR: usize = 16;
+/// Time for the HTTP server to let go of the connection.
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
+/// How long, and how much of, what a peer still sends is read after the close frame. Closing a socket with unread
+/// bytes resets it, and the peer may then never see why.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 16 << 20;
+
+/// What every upgrade needs.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) options: Options,
+    pub(crate) sockets: Sockets,
+}
+
+/// `GET /macp/v1/ws`
+pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (mut head, _) = request.into_parts();
+    let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let (handshake, identity) = match admit(&shared, &head).await {
+        Ok(admitted) => admitted,
+        Err(response) => return *response,
+    };
+    // A server that does not hand connections over is no place for WebSocket.
+    let Some(on_upgrade) = on_upgrade else { return upgrade_required(head.version) };
+    let response = switching(&handshake);
+    let sockets = shared.sockets.clone();
+    sockets.spawn(serve(shared, on_upgrade, handshake, identity));
+    response
+}
+
+/// The checks, in order; the first that fails answers. Boxed because responses are large.
+async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), Box<Response>> {
+    let Shared { engine, authenticator, options, sockets } = shared;
+    let (uri, headers) = (&head.uri, &head.headers);
+    let origin = origin::check(headers, uri, options).map_err(|denied| {
+        // The values are the client's own and hold no credential.
+        tracing::debug!(?denied, "upgrade refused: who asks may not");
+        let why = match denied {
+            Denied::Host => "this Host is not served on a loopback listener",
+            Denied::Origin => "this Origin may not connect; the server's list of origins does not have it",
+        };
+        refuse(&Refusal::forbidden(why))
+    })?;
+    let handshake = handshake::read(head.version, uri, headers).map_err(|refused| match refused {
+        Refused::NotWebSocket => Box::new(upgrade_required(head.version)),
+        Refused::Malformed(why) => refuse(&Refusal::invalid_request(why)),
+    })?;
+    if engine.draining().is_cancelled() {
+        return Err(refuse(&unavailable("the server is shutting down; connect again later")));
+    }
+    if sockets.len() >= options.max_connections {
+        return Err(refuse(&unavailable("too many connections; connect again later")));
+    }
+    let identity = match &handshake.credential {
+        Credential::None => return Ok((handshake, Identity::Anonymous)),
+        Credential::Token(token) => {
+            authenticator.authenticate(&Credentials { bearer: Some(token), token: None }).await
+        }
+        Credential::Ticket(ticket) => match &options.tickets {
+            Some(tickets) => tickets.redeem(ticket, origin),
+            None => Identity::Rejected("tickets are not offered by this server".into()),
+        },
+        Credential::Bad(why) => Identity::Rejected((*why).into()),
+    };
+    match identity {
+        Identity::Known(_) => Ok((handshake, identity)),
+        Identity::Rejected(why) => Err(refuse(&Refusal::new(RefusalCode::Unauthenticated, why))),
+        Identity::Anonymous => {
+            Err(refuse(&Refusal::new(RefusalCode::Unauthenticated, "the credential is empty")))
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Refusal {
+    Refusal::new(RefusalCode::Unavailable, why)
+}
+
+/// A refusal as the HTTP binding writes it.
+fn refuse(refusal: &Refusal) -> Box<Response> {
+    let mut body = br#"{"error":"#.to_vec();
+    macp_wire::json::write(&ack::error(refusal, "", ""), &mut body);
+    body.push(b'}');
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(MACP_ERROR_CODE, HeaderValue::from_static(refusal.code.name()));
+    match refusal.code {
+        RefusalCode::Unauthenticated => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        RefusalCode::Unavailable => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    Box::new(response)
+}
+
+fn upgrade_required(version: Version) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    let headers = response.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    if version == Version::HTTP_11 {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    response
+}
+
+fn switching(handshake: &Handshake) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&handshake.accept) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(protocol) = handshake.protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    response
+}
+
+/// Waits for the HTTP server to hand the connection over, and serves it.
+async fn serve(shared: Arc<Shared>, on_upgrade: OnUpgrade, handshake: Handshake, identity: Identity) {
+    let Ok(Ok(upgraded)) = timeout(UPGRADE_TIME, on_upgrade).await else { return };
+    let Options { max_frame_bytes, timing, .. } = shared.options;
+    let max_out = max_frame_bytes.saturating_mul(MAX_OUT_FACTOR);
+    let activity = Activity::new();
+    let io = Watched::new(TokioIo::new(upgraded), activity.clone());
+    let mut socket =
+        WebSocketStream::from_raw_socket(io, Role::Server, Some(limits(max_frame_bytes, max_out))).await;
+    let connection_id = uuid::Uuid::new_v4();
+    let setup = Setup {
+        connection_id,
+        engine: shared.engine.clone(),
+        authenticator: Arc::clone(&shared.authenticator),
+        identity,
+        encoding: handshake.encoding,
+        max_frame_bytes,
+        max_out,
+        timing,
+        activity,
+    };
+    // The handshake holds the credential; nothing of it outlives this point.
+    drop(handshake);
+    tracing::debug!(connection = %connection_id, "socket opened");
+    let end = Connection::new(&mut socket, setup).run().await;
+    tracing::debug!(connection = %connection_id, ?end, "socket closed");
+    drop(timeout(LINGER_TIME, linger(socket.into_inner())).await);
+}
+
+/// Limits of the WebSocket layer: without them it buffers without bound for a peer that does not read.
+fn limits(max_frame_bytes: usize, max_out: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        // Room for one frame of the largest size behind what has not been written yet.
+        .max_write_buffer_size(max_out.saturating_add(2 * WRITE_BUFFER).saturating_add(1 << 10))
+        .max_message_size(Some(max_frame_bytes))
+        .max_frame_size(Some(max_frame_bytes))
+        .accept_unmasked_frames(false)
+}
+
+async fn linger(mut io: Watched<TokioIo<Upgraded>>) -> std::io::Result<u64> {
+    io.shutdown().await?;
+    tokio::io::copy(&mut io.take(LINGER_BYTES), &mut tokio::io::sink()).await
+}
