@@ -1,0 +1,136 @@
+//! Who may import whom: the absences that ARCHITECTURE.md promises, checked against cargo's own resolution.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// A crate, the workspace crates it may use directly, and crates that must be nowhere below it.
+struct Rule {
+    package: &'static str,
+    may_use: &'static [&'static str],
+    never: &'static [&'static str],
+}
+
+const ASYNC_AND_SERVERS: &[&str] = &["tokio", "axum", "tonic", "hyper", "tungstenite"];
+const SERVERS: &[&str] = &["axum", "tonic", "hyper", "http", "tungstenite"];
+
+const RULES: &[Rule] = &[
+    Rule { package: "macp-wire", may_use: &[], never: ASYNC_AND_SERVERS },
+    Rule {
+        package: "macp-kernel",
+        may_use: &["macp-wire"],
+        never: &["tokio", "axum", "tonic", "hyper", "rand", "uuid", "tungstenite"],
+    },
+    Rule { package: "macp-store", may_use: &[], never: SERVERS },
+    Rule { package: "macp-auth", may_use: &["macp-kernel"], never: &["axum", "tonic", "tungstenite"] },
+    Rule { package: "macp-engine", may_use: &["macp-kernel", "macp-store", "macp-wire"], never: SERVERS },
+    Rule {
+        package: "macp-transport-grpc",
+        may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
+        never: &["tungstenite"],
+    },
+    Rule {
+        package: "macp-transport-http",
+        may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
+        never: &["tonic", "tungstenite"],
+    },
+    Rule {
+        package: "macp-transport-ws",
+        may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
+        never: &["tonic"],
+    },
+];
+
+/// The binary may use everything; xtask is no part of the product. Nothing may use either, which the lists above say.
+const UNRULED: &[&str] = &["macp-gateway", "xtask"];
+
+/// Checks every rule; the texts say who uses what.
+pub(crate) fn check() -> Result<(), Vec<String>> {
+    let mut violations = Vec::new();
+    for package in workspace().map_err(|error| vec![error])? {
+        match RULES.iter().find(|rule| rule.package == package) {
+            Some(rule) => rule.check(&mut violations).map_err(|error| vec![error])?,
+            None if UNRULED.contains(&package.as_str()) => {}
+            None => violations.push(format!("{package} has no rule")),
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+impl Rule {
+    fn check(&self, violations: &mut Vec<String>) -> Result<(), String> {
+        let package = self.package;
+        for used in tree(package, "1")?.iter().filter(|name| name.starts_with("macp-")) {
+            if used != package && !self.may_use.contains(&used.as_str()) {
+                violations.push(format!("{package} uses {used}, which it may not"));
+            }
+        }
+        for below in tree(package, "1000")? {
+            if self.never.contains(&below.as_str()) {
+                violations.push(format!("{package} has {below} below it, which it must never see"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of the workspace's packages.
+fn workspace() -> Result<BTreeSet<String>, String> {
+    cargo(&["tree", "--workspace", "--depth", "0", "--prefix", "none", "--format", "{p}"])
+        .map(|text| names(&text))
+}
+
+/// The package and its normal dependencies (no dev, no build, default features) down to a depth.
+fn tree(package: &str, depth: &str) -> Result<BTreeSet<String>, String> {
+    cargo(&["tree", "-p", package, "-e", "normal", "--depth", depth, "--prefix", "none", "--format", "{p}"])
+        .map(|text| names(&text))
+}
+
+/// The first word of each line: `name v1.2.3 (path)`.
+fn names(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn cargo(arguments: &[&str]) -> Result<String, String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .arg("--locked")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .map_err(|error| format!("cargo does not run: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_keep_to_their_dependencies() {
+        if let Err(violations) = check() {
+            panic!("{}", violations.join("\n"));
+        }
+    }
+
+    #[test]
+    fn the_trees_are_real() {
+        assert!(tree("macp-gateway", "1000").unwrap().contains("axum"));
+        assert!(tree("macp-engine", "1").unwrap().contains("tokio"));
+        assert!(workspace().unwrap().contains("macp-kernel"));
+    }
+
+    #[test]
+    fn a_broken_rule_is_seen() {
+        let mut violations = Vec::new();
+        let rule = Rule { package: "macp-engine", may_use: &["macp-kernel", "macp-wire"], never: &["tokio"] };
+        rule.check(&mut violations).unwrap();
+        assert_eq!(violations.len(), 2, "{violations:?}");
+    }
+}
