@@ -15,6 +15,12 @@ fn any_type() -> impl Strategy<Value = Type> {
     (0..TYPES.len()).prop_map(|index| TYPES[index])
 }
 
+/// A type that the oracle reads as we do.
+fn plain_type() -> impl Strategy<Value = Type> {
+    let plain = TYPES.iter().filter(|kind| !transformed(&kind.descriptor()));
+    prop::sample::select(plain.copied().collect::<Vec<_>>())
+}
+
 impl std::fmt::Debug for Type {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -68,8 +74,7 @@ proptest! {
 
     /// Arbitrary JSON, right and wrong: the same texts are refused and the others mean the same.
     #[test]
-    fn json_agrees_with_the_oracle(kind in any_type(), choices in entropy()) {
-        prop_assume!(!transformed(&kind.descriptor()));
+    fn json_agrees_with_the_oracle(kind in plain_type(), choices in entropy()) {
         let text = object(&kind.descriptor(), &mut Entropy(&choices));
         let mut reader = serde_json::Deserializer::from_str(&text);
         let options = DeserializeOptions::new().deny_unknown_fields(false);
