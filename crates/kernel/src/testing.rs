@@ -1,1 +1,0 @@
-//! Builders for tests of this and other crates.
