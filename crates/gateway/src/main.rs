@@ -1,2 +1,29 @@
-//! placeholder
-fn main() {}
+//! `macp-gateway`: parse the command line, build, run, drain, exit.
+
+mod app;
+mod cli;
+mod config;
+mod connection;
+mod demo;
+mod listener;
+mod logging;
+mod routes;
+mod shutdown;
+mod sniff;
+mod storage;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The composition root: store, engine, transports and listeners put together, run, and drained.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use macp_engine::{Engine, Options as EngineOptions, SystemClock};
+use macp_transport_ws::Sockets;
+use macp_wire::v1::TransportEndpoint;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::RunError;
+use crate::config::Config;
+use crate::listener::Listener;
+use crate::shutdown::Signals;
+use crate::{demo, routes, storage};
+
+/// Runs the gateway until a signal ends it.
+pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunError> {
+    let mut signals = Signals::install()?;
+    let grpc = Listener::bind(config.grpc_addr, "MACP_BIND_ADDR").await?;
+    let http = Listener::bind(config.http_addr, "MACP_HTTP_BIND_ADDR").await?;
+    let store = storage::open(&config.storage)?;
+    let options = EngineOptions {
+        limits: config.limits.clone(),
+        transport_endpoints: endpoints(&config),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::open(store, Arc::new(SystemClock), options)
+        .await
+        .map_err(|error| RunError::start("the store cannot be read", error))?;
+    warn_of_open_doors(&config);
+
+    let connections = TaskTracker::new();
+    let sockets = Sockets::new();
+    let (grpc_addr, http_addr) = (grpc.addr(), http.addr());
+    let mut accepting = Vec::new();
+    for listener in [grpc, http] {
+        let routes: Router = routes::of(&config, &engine, &sockets, listener.addr());
+        accepting.push(tokio::spawn(listener.run(
+            routes,
+            config.max_connections,
+            config.max_concurrent_streams,
+            engine.draining().clone(),
+            connections.clone(),
+        )));
+    }
+    tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving gRPC, HTTP and WebSocket on both");
+    if is_demo {
+        demo::instructions(grpc_addr, http_addr);
+    }
+
+    signals.next().await;
+    tracing::info!(within = ?config.drain, "draining; a second signal ends the process at once");
+    engine.drain();
+    let drained = async {
+        for task in accepting {
+            // The loop neither panics nor is it aborted; if it did end otherwise, it accepts nothing either.
+            drop(task.await);
+        }
+        connections.close();
+        connections.wait().await;
+        sockets.close();
+        sockets.wait().await;
+    };
+    tokio::select! {
+        () = drained => tracing::info!("drained"),
+        () = tokio::time::sleep(config.drain) => {
+            tracing::warn!(connections = connections.len(), "not drained in time; closing what is left");
+        }
+        code = signals.next() => return Ok(code),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the manifest says that clients reach the server: what a public URL makes certain, and nothing guessed.
+fn endpoints(config: &Config) -> Vec<TransportEndpoint> {
+    let Some(public) = &config.public_url else { return Vec::new() };
+    let endpoint = |transport: &str, uri: String, content_type: &str| TransportEndpoint {
+        transport: transport.to_owned(),
+        uri,
+        content_types: vec![content_type.to_owned()],
+        metadata: Default::default(),
+    };
+    // "http" becomes "ws" and "https" becomes "wss".
+    let socket = public.url.replacen("http", "ws", 1) + "/macp/v1/ws";
+    vec![
+        endpoint("macp.transport.http.v1", public.url.clone(), "application/json"),
+        endpoint("macp.transport.websocket.v1", socket, "application/macp-envelope+json"),
+    ]
+}
+
+fn warn_of_open_doors(config: &Config) {
+    if config.authenticator.is_dev() {
+        tracing::warn!(
+            "development identities: any bearer is accepted as its own sender (MACP_ALLOW_INSECURE=1)"
+        );
+    }
+    if !config.loopback_only() {
+        tracing::warn!("serving plaintext beyond loopback (MACP_ALLOW_INSECURE=1); put TLS in front");
+    }
+}

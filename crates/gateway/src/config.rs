@@ -1,0 +1,431 @@
+//! Settings from `MACP_*` variables, the reference's names, read once; every mistake is reported together.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use macp_auth::{Authenticator, StaticTokens};
+use macp_engine::Limits;
+use macp_transport_http::Origins;
+
+/// A way to look a variable up; a seam, so that tests need no process environment.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Everything the gateway runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The listener with the conventional gRPC port (`MACP_BIND_ADDR`).
+    pub(crate) grpc_addr: SocketAddr,
+    /// The listener with the conventional HTTP port (`MACP_HTTP_BIND_ADDR`).
+    pub(crate) http_addr: SocketAddr,
+    /// Where sessions are kept.
+    pub(crate) storage: Storage,
+    /// Who is accepted.
+    pub(crate) authenticator: Authenticator,
+    /// Limits on what callers may ask.
+    pub(crate) limits: Limits,
+    /// Where clients reach the HTTP binding (`MACP_HTTP_PUBLIC_URL`).
+    pub(crate) public_url: Option<PublicUrl>,
+    /// Origins of browser pages that may call (`MACP_HTTP_CORS_ORIGINS`).
+    pub(crate) cors_origins: Origins,
+    /// Largest HTTP body in bytes (`MACP_HTTP_MAX_BODY_BYTES`).
+    pub(crate) max_body_bytes: usize,
+    /// Connections that one listener holds at a time (`MACP_HTTP_MAX_CONNECTIONS`).
+    pub(crate) max_connections: usize,
+    /// HTTP/2 streams on one connection (`MACP_MAX_CONCURRENT_STREAMS`).
+    pub(crate) max_concurrent_streams: u32,
+    /// How long a shutdown waits for what is in flight (`MACP_SHUTDOWN_DRAIN_SECS`).
+    pub(crate) drain: Duration,
+    /// Whether gRPC reflection is served (`MACP_GRPC_REFLECTION`).
+    pub(crate) reflection: bool,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// In memory; gone with the process (`MACP_MEMORY_ONLY=1`).
+    Memory,
+    /// In this directory (`MACP_DATA_DIR`).
+    Directory(PathBuf),
+}
+
+/// A public URL and its parts that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicUrl {
+    /// The whole URL, without a trailing slash.
+    pub(crate) url: String,
+    /// Its path: empty, or beginning with a slash.
+    pub(crate) prefix: String,
+    /// Host and port as clients write them.
+    pub(crate) authority: String,
+}
+
+impl PublicUrl {
+    /// The host alone, as in a `Host` header without its port.
+    pub(crate) fn host(&self) -> &str {
+        match self.authority.rsplit_once(':') {
+            // An IPv6 address has colons of its own, inside brackets.
+            Some((host, port)) if !port.contains(']') => host,
+            _ => &self.authority,
+        }
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct ConfigErrors(Vec<String>);
+
+impl ConfigErrors {
+    pub(crate) fn one(error: &str) -> Self {
+        Self(vec![error.to_owned()])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not usable")?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  - {error}"))
+    }
+}
+
+/// Reads variables and collects what is wrong with them.
+struct Reader<'a> {
+    lookup: Lookup<'a>,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// A variable's value; an empty one counts as unset.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.text(name).as_deref() == Some("1")
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, default: T, what: &str) -> T {
+        let Some(text) = self.text(name) else { return default };
+        text.trim().parse().unwrap_or_else(|_| {
+            self.errors.push(format!("{name}={text:?} is not {what}"));
+            default
+        })
+    }
+
+    /// A whole number from 1 up.
+    fn count<T: FromStr + PartialOrd + From<u8>>(&mut self, name: &str, default: T) -> T {
+        let Some(text) = self.text(name) else { return default };
+        match text.trim().parse::<T>() {
+            Ok(value) if value >= T::from(1) => value,
+            _ => {
+                self.errors.push(format!("{name}={text:?} is not a whole number from 1 up"));
+                default
+            }
+        }
+    }
+
+    fn address(&mut self, name: &str, default: &str) -> SocketAddr {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        text.trim().parse().unwrap_or_else(|_| {
+            self.errors.push(format!("{name}={text:?} is not an address like 127.0.0.1:8080 or [::1]:8080"));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+}
+
+impl Config {
+    /// Reads the settings of `serve`.
+    pub(crate) fn from_env(lookup: Lookup<'_>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader { lookup, errors: Vec::new() };
+        let config = read(&mut reader);
+        match config {
+            Some(config) if reader.errors.is_empty() => Ok(config),
+            _ => Err(ConfigErrors(reader.errors)),
+        }
+    }
+
+    /// Whether nobody but this machine can connect.
+    pub(crate) fn loopback_only(&self) -> bool {
+        self.grpc_addr.ip().is_loopback() && self.http_addr.ip().is_loopback()
+    }
+}
+
+fn read(reader: &mut Reader<'_>) -> Option<Config> {
+    let insecure = reader.flag("MACP_ALLOW_INSECURE");
+    refuse_what_is_not_served(reader, insecure);
+    let grpc_addr = reader.address("MACP_BIND_ADDR", "127.0.0.1:50051");
+    let http_addr = reader.address("MACP_HTTP_BIND_ADDR", "127.0.0.1:8080");
+    if grpc_addr == http_addr && grpc_addr.port() != 0 {
+        reader
+            .errors
+            .push(format!("MACP_BIND_ADDR and MACP_HTTP_BIND_ADDR are both {grpc_addr}; give two ports"));
+    }
+    let defaults = Limits::default();
+    let limits = Limits {
+        max_payload_bytes: reader
+            .count("MACP_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes as u64)
+            .try_into()
+            .ok()?,
+        session_starts_per_minute: reader
+            .count("MACP_SESSION_START_LIMIT_PER_MINUTE", defaults.session_starts_per_minute),
+        messages_per_minute: reader.count("MACP_MESSAGE_LIMIT_PER_MINUTE", defaults.messages_per_minute),
+        list_default_page_size: reader
+            .count("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", defaults.list_default_page_size as u64)
+            .try_into()
+            .ok()?,
+        list_max_page_size: reader
+            .count("MACP_LIST_SESSIONS_MAX_PAGE_SIZE", defaults.list_max_page_size as u64)
+            .try_into()
+            .ok()?,
+        ..defaults
+    };
+    if limits.list_default_page_size > limits.list_max_page_size {
+        reader.errors.push(format!(
+            "MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE ({}) is above MACP_LIST_SESSIONS_MAX_PAGE_SIZE ({})",
+            limits.list_default_page_size, limits.list_max_page_size
+        ));
+    }
+    let smallest_body = macp_transport_http::Options::default_max_body(limits.max_payload_bytes);
+    let max_body_bytes: usize =
+        reader.count("MACP_HTTP_MAX_BODY_BYTES", smallest_body as u64).try_into().ok()?;
+    if max_body_bytes < smallest_body {
+        reader.errors.push(format!(
+            "MACP_HTTP_MAX_BODY_BYTES={max_body_bytes} cannot hold a payload of MACP_MAX_PAYLOAD_BYTES; \
+             the least is {smallest_body}"
+        ));
+    }
+    Some(Config {
+        grpc_addr,
+        http_addr,
+        storage: storage(reader),
+        authenticator: authenticator(reader, insecure)?,
+        limits,
+        public_url: public_url(reader, insecure),
+        cors_origins: cors_origins(reader),
+        max_body_bytes,
+        max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024_u64).try_into().ok()?,
+        max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
+        drain: Duration::from_secs(reader.parsed(
+            "MACP_SHUTDOWN_DRAIN_SECS",
+            10,
+            "a whole number of seconds",
+        )),
+        reflection: reader.flag("MACP_GRPC_REFLECTION"),
+    })
+}
+
+/// Settings that this release does not act on are refused where silence would weaken the deployment.
+fn refuse_what_is_not_served(reader: &mut Reader<'_>, insecure: bool) {
+    if reader.text("MACP_TLS_CERT_PATH").is_some() || reader.text("MACP_TLS_KEY_PATH").is_some() {
+        reader.errors.push(
+            "MACP_TLS_CERT_PATH and MACP_TLS_KEY_PATH are set, and this release does not serve TLS; unset them, \
+             terminate TLS in a proxy and set MACP_ALLOW_INSECURE=1"
+                .into(),
+        );
+    } else if !insecure {
+        reader.errors.push(
+            "this release serves plaintext only; terminate TLS in a proxy (or try it out on loopback) and set \
+             MACP_ALLOW_INSECURE=1"
+                .into(),
+        );
+    }
+    if reader.text("MACP_AUTH_ISSUER").is_some() {
+        reader.errors.push(
+            "MACP_AUTH_ISSUER is set, and this release does not verify JWTs; use MACP_AUTH_TOKENS_FILE"
+                .into(),
+        );
+    }
+}
+
+fn storage(reader: &mut Reader<'_>) -> Storage {
+    if reader.flag("MACP_MEMORY_ONLY") {
+        return Storage::Memory;
+    }
+    Storage::Directory(reader.text("MACP_DATA_DIR").unwrap_or_else(|| "macp-data".into()).into())
+}
+
+fn authenticator(reader: &mut Reader<'_>, insecure: bool) -> Option<Authenticator> {
+    let (source, text) = if let Some(text) = reader.text("MACP_AUTH_TOKENS_JSON") {
+        ("MACP_AUTH_TOKENS_JSON".to_owned(), text)
+    } else if let Some(path) = reader.text("MACP_AUTH_TOKENS_FILE") {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => (format!("MACP_AUTH_TOKENS_FILE={path:?}"), text),
+            Err(error) => {
+                reader.errors.push(format!("MACP_AUTH_TOKENS_FILE={path:?} cannot be read: {error}"));
+                return None;
+            }
+        }
+    } else if insecure {
+        return Some(Authenticator::dev());
+    } else {
+        reader.errors.push(
+            "nobody can authenticate; set MACP_AUTH_TOKENS_FILE or MACP_AUTH_TOKENS_JSON, or \
+             MACP_ALLOW_INSECURE=1 to accept any bearer as its own sender"
+                .into(),
+        );
+        return None;
+    };
+    match StaticTokens::from_json(&text) {
+        Ok(tokens) if tokens.is_empty() => {
+            reader.errors.push(format!("{source}: no token is listed, so nobody can authenticate"));
+            None
+        }
+        Ok(tokens) => Some(Authenticator::tokens(tokens)),
+        Err(error) => {
+            reader.errors.push(format!("{source}: {error}"));
+            None
+        }
+    }
+}
+
+fn public_url(reader: &mut Reader<'_>, insecure: bool) -> Option<PublicUrl> {
+    let text = reader.text("MACP_HTTP_PUBLIC_URL")?;
+    let parsed = parse_public_url(&text, insecure);
+    parsed.map_err(|why| reader.errors.push(format!("MACP_HTTP_PUBLIC_URL={text:?} {why}"))).ok()
+}
+
+fn parse_public_url(text: &str, insecure: bool) -> Result<PublicUrl, &'static str> {
+    let uri: http::Uri = text.parse().map_err(|_| "is not an absolute URL")?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err("is not an absolute URL");
+    };
+    if scheme != "https" && !(scheme == "http" && insecure) {
+        return Err("must begin with https:// (http:// needs MACP_ALLOW_INSECURE=1)");
+    }
+    if authority.as_str().contains('@') {
+        return Err("must not hold a user or password");
+    }
+    if text.contains(['?', '#']) {
+        return Err("must not have a query or a fragment");
+    }
+    if text.ends_with('/') {
+        return Err("must not end with a slash");
+    }
+    // `Uri` gives a path of "/" to a URL without one.
+    let prefix = if uri.path() == "/" { "" } else { uri.path() };
+    if prefix.contains("//") {
+        return Err("must not have an empty path segment");
+    }
+    Ok(PublicUrl {
+        url: text.to_owned(),
+        prefix: prefix.to_owned(),
+        authority: authority.as_str().to_owned(),
+    })
+}
+
+fn cors_origins(reader: &mut Reader<'_>) -> Origins {
+    let Some(text) = reader.text("MACP_HTTP_CORS_ORIGINS") else { return Origins::default() };
+    Origins::parse(&text).unwrap_or_else(|error| {
+        reader.errors.push(format!("MACP_HTTP_CORS_ORIGINS: {error}"));
+        Origins::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup =
+            |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        Config::from_env(&lookup).map_err(|error| error.to_string())
+    }
+
+    const TOKENS: (&str, &str) = ("MACP_AUTH_TOKENS_JSON", r#"[{"token":"s3cret","sender":"agent://a"}]"#);
+    const INSECURE: (&str, &str) = ("MACP_ALLOW_INSECURE", "1");
+
+    #[test]
+    fn plaintext_and_no_authentication_need_consent() {
+        let error = config(&[]).unwrap_err();
+        assert!(error.contains("plaintext") && error.contains("nobody can authenticate"), "{error}");
+        let error = config(&[TOKENS]).unwrap_err();
+        assert!(error.contains("plaintext") && !error.contains("nobody"), "{error}");
+        assert!(config(&[INSECURE]).unwrap().authenticator.is_dev());
+        assert!(!config(&[INSECURE, TOKENS]).unwrap().authenticator.is_dev());
+        assert!(config(&[("MACP_ALLOW_INSECURE", "true")]).is_err(), "only 1 is consent");
+    }
+
+    #[test]
+    fn defaults_are_the_reference_ones() {
+        let config = config(&[INSECURE]).unwrap();
+        assert_eq!(config.grpc_addr.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.http_addr.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.storage, Storage::Directory("macp-data".into()));
+        assert_eq!(config.limits.max_payload_bytes, 1_048_576);
+        assert_eq!(config.max_body_bytes, 1_463_638);
+        assert_eq!((config.limits.session_starts_per_minute, config.limits.messages_per_minute), (60, 600));
+        assert_eq!(config.drain, Duration::from_secs(10));
+        assert!(config.loopback_only() && !config.reflection && config.public_url.is_none());
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let error = config(&[
+            INSECURE,
+            ("MACP_BIND_ADDR", "nowhere"),
+            ("MACP_MAX_PAYLOAD_BYTES", "0"),
+            ("MACP_MESSAGE_LIMIT_PER_MINUTE", "many"),
+            ("MACP_HTTP_PUBLIC_URL", "ftp://x"),
+            ("MACP_HTTP_CORS_ORIGINS", "*"),
+            ("MACP_SHUTDOWN_DRAIN_SECS", "-1"),
+            ("MACP_TLS_CERT_PATH", "cert.pem"),
+            ("MACP_AUTH_ISSUER", "https://issuer"),
+        ])
+        .unwrap_err();
+        for part in [
+            "MACP_BIND_ADDR=",
+            "MACP_MAX_PAYLOAD_BYTES=",
+            "MACP_MESSAGE_LIMIT_PER_MINUTE=",
+            "MACP_HTTP_PUBLIC_URL=",
+            "MACP_HTTP_CORS_ORIGINS",
+            "MACP_SHUTDOWN_DRAIN_SECS=",
+            "MACP_TLS_CERT_PATH",
+            "MACP_AUTH_ISSUER",
+        ] {
+            assert!(error.contains(part), "{part} is missing in {error}");
+        }
+    }
+
+    #[test]
+    fn conflicting_settings_are_refused() {
+        for (variables, part) in [
+            (&[("MACP_BIND_ADDR", "127.0.0.1:8080")][..], "give two ports"),
+            (&[("MACP_HTTP_MAX_BODY_BYTES", "1000")], "the least is 1463638"),
+            (&[("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", "2000")], "is above"),
+            (&[("MACP_AUTH_TOKENS_JSON", "[]")], "nobody can authenticate"),
+            (&[("MACP_AUTH_TOKENS_FILE", "/nonexistent/tokens")], "cannot be read"),
+        ] {
+            let error = config(&[&[INSECURE], variables].concat()).unwrap_err();
+            assert!(error.contains(part), "{variables:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn public_urls() {
+        let ok = |text: &str| parse_public_url(text, false).map(|url| url.prefix);
+        assert_eq!(ok("https://macp.example"), Ok(String::new()));
+        assert_eq!(ok("https://macp.example:8443/a/b"), Ok("/a/b".into()));
+        for bad in [
+            "macp.example",
+            "http://macp.example",
+            "https://macp.example/",
+            "https://macp.example/a/",
+            "https://u:p@macp.example",
+            "https://macp.example/a?b",
+            "https://macp.example/a#b",
+            "https://macp.example/a//b",
+        ] {
+            assert!(ok(bad).is_err(), "{bad}");
+        }
+        assert!(parse_public_url("http://localhost:8080", true).is_ok());
+    }
+
+    #[test]
+    fn no_secret_in_errors_or_debug_output() {
+        let error = config(&[("MACP_AUTH_TOKENS_JSON", r#"[{"token":"s3.cret"}]"#)]).unwrap_err();
+        assert!(!error.contains("s3"), "{error}");
+        assert!(!format!("{:?}", config(&[INSECURE, TOKENS]).unwrap()).contains("s3cret"));
+    }
+}

@@ -1,0 +1,86 @@
+//! One accepted connection: deadlines until the first request, then HTTP/1.1 or HTTP/2 on the same routes.
+
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::sniff::{self, Version};
+
+/// How long a client may take to say which HTTP version it speaks.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// How long the head of an HTTP/1.1 request may take, also between requests.
+const HEAD: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 client is pinged, and how long it may take to answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_ANSWER: Duration = Duration::from_secs(20);
+/// Largest HTTP/2 header list, in bytes.
+const MAX_HEADER_LIST: u32 = 16 << 10;
+/// Bytes that one HTTP/2 stream may have waiting to be sent; slow readers hold no more than this.
+const MAX_SEND_BUFFER: usize = 64 << 10;
+/// Reset streams that a client may leave unhandled before it counts as an attack.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Serves a connection until either side ends it. A drain lets the requests in flight finish.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    routes: Router,
+    max_concurrent_streams: u32,
+    draining: CancellationToken,
+) {
+    let sniffed = tokio::select! {
+        sniffed = tokio::time::timeout(FIRST_BYTES, sniff::sniff(stream)) => sniffed,
+        // Nothing was asked yet, so nothing is owed.
+        () = draining.cancelled() => return,
+    };
+    let (version, stream) = match sniffed {
+        Ok(Ok(sniffed)) => sniffed,
+        Ok(Err(error)) => return tracing::debug!(%error, "connection ended before a request"),
+        Err(_) => return tracing::debug!("connection sent nothing in time"),
+    };
+    let io = TokioIo::new(stream);
+    let service = TowerToHyperService::new(routes);
+    let result = match version {
+        Version::One => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(io, service)
+                .with_upgrades();
+            tokio::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = draining.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Version::Two => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_ANSWER)
+                .max_concurrent_streams(max_concurrent_streams)
+                .max_header_list_size(MAX_HEADER_LIST)
+                .max_send_buf_size(MAX_SEND_BUFFER)
+                .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+                .serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = draining.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended with an error");
+    }
+}

@@ -1,0 +1,49 @@
+//! `macp-gateway demo`: no configuration, loopback only, and instructions to paste.
+#![allow(clippy::print_stdout, reason = "the instructions are the demo's output")]
+
+use std::net::SocketAddr;
+
+use macp_engine::Limits;
+
+use crate::config::{Config, ConfigErrors, Lookup};
+
+/// Settings of the demo: development identities on loopback and in memory. Ports may be moved with `MACP_BIND_ADDR`
+/// and `MACP_HTTP_BIND_ADDR`; limits are wide enough for a room of scripted agents.
+pub(crate) fn config(lookup: Lookup<'_>) -> Result<Config, ConfigErrors> {
+    let demo = |name: &str| match name {
+        "MACP_ALLOW_INSECURE" | "MACP_MEMORY_ONLY" | "MACP_GRPC_REFLECTION" => Some("1".to_owned()),
+        "MACP_BIND_ADDR" | "MACP_HTTP_BIND_ADDR" => lookup(name),
+        _ => None,
+    };
+    let mut config = Config::from_env(&demo)?;
+    if !config.loopback_only() {
+        return Err(ConfigErrors::one(
+            "the demo accepts anyone as anybody, so it listens on loopback only; use `serve` for other addresses",
+        ));
+    }
+    config.limits = Limits { session_starts_per_minute: 6_000, messages_per_minute: 60_000, ..config.limits };
+    Ok(config)
+}
+
+/// Says what to open and what to paste.
+pub(crate) fn instructions(grpc: SocketAddr, http: SocketAddr) {
+    println!(
+        "\
+MACP gateway demo. Everyone on this machine may act as anybody; nothing is kept after it stops.
+
+  page       http://{http}/
+  HTTP       http://{http}/macp/v1/{{Method}}
+  WebSocket  ws://{http}/macp/v1/ws
+  gRPC       {grpc}   (all of them answer on both ports)
+
+Start a decision in another terminal:
+
+  curl -s http://{http}/macp/v1/Send -H 'Content-Type: application/json' -H 'Authorization: Bearer agent://alice' \\
+    -d '{{\"envelope\":{{\"macp_version\":\"1.0\",\"mode\":\"macp.mode.decision.v1\",\"message_type\":\"SessionStart\",\
+\"message_id\":\"m1\",\"session_id\":\"demo-session-0000000001\",\"payload\":{{\"intent\":\"where to eat\",\
+\"participants\":[\"agent://alice\",\"agent://bob\"],\"mode_version\":\"1.0.0\",\"configuration_version\":\"1\",\
+\"ttl_ms\":3600000}}}}}}'
+
+Ctrl-C stops it."
+    );
+}
