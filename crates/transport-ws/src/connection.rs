@@ -88,8 +88,10 @@ pub(crate) struct Connection<S> {
     ping_due: bool,
     /// The socket was not read in the last turn, so that silence means nothing.
     deaf: bool,
-    /// The socket takes no more for now.
-    blocked: bool,
+    /// The socket takes no more frames for now.
+    write_blocked: bool,
+    /// The socket does not get rid of the frames that it took.
+    flush_blocked: bool,
     unflushed: usize,
     streams_next: bool,
     timer: Pin<Box<Sleep>>,
@@ -122,7 +124,8 @@ where
             next_ping: now + timing.heartbeat,
             ping_due: false,
             deaf: false,
-            blocked: false,
+            write_blocked: false,
+            flush_blocked: false,
             unflushed: 0,
             streams_next: false,
             timer: Box::pin(sleep_until(now + timing.heartbeat)),
@@ -207,10 +210,11 @@ where
             Poll::Ready(ready) => ready?,
             Poll::Pending => {
                 self.note_blocked();
+                self.write_blocked = true;
                 return Poll::Pending;
             }
         }
-        self.blocked = false;
+        self.write_blocked = false;
         if std::mem::take(&mut self.ping_due) {
             return Poll::Ready(self.hand_over(Message::Ping(Bytes::new())));
         }
@@ -242,15 +246,16 @@ where
         let flushed = self.socket.poll_flush_unpin(cx);
         if flushed.is_ready() {
             self.unflushed = 0;
-            self.blocked = false;
         } else {
             self.note_blocked();
         }
+        self.flush_blocked = flushed.is_pending();
         flushed
     }
 
-    fn note_blocked(&mut self) {
-        if !std::mem::replace(&mut self.blocked, true) {
+    /// Starts the clock of [`Timing::stall`] unless it runs.
+    fn note_blocked(&self) {
+        if !(self.write_blocked || self.flush_blocked) {
             self.activity.mark_written();
         }
     }
@@ -304,7 +309,7 @@ where
     }
 
     fn stalled_at(&self) -> Option<Instant> {
-        self.blocked.then(|| self.activity.written() + self.timing.stall)
+        (self.write_blocked || self.flush_blocked).then(|| self.activity.written() + self.timing.stall)
     }
 
     fn silent_at(&self) -> Option<Instant> {

@@ -41,8 +41,7 @@ use upgrade::Shared;
 pub const PATH: &str = "/macp/v1/ws";
 
 /// The endpoint, at its path and at its path behind the prefix. Has no fallback, so that it can be merged with other
-/// routers. Its sockets are counted in `sockets`, which routers of
-/// several listeners may share.
+/// routers. Its sockets are counted in `sockets`, which the routers of several listeners may share.
 pub fn router(
     engine: Engine,
     authenticator: Arc<Authenticator>,

@@ -27,10 +27,16 @@ impl Sockets {
         self.tasks.is_empty()
     }
 
-    /// Waits until every socket is closed. They close by themselves once the engine drains, within
-    /// [`Timing::drain`](crate::Timing::drain) and a few seconds; set a limit of your own around it all the same.
-    pub async fn wait(&self) {
+    /// Says that no more sockets are expected: [`Sockets::wait`] ends once the open ones are closed. An upgrade that
+    /// comes in between is still waited for.
+    pub fn close(&self) {
         self.tasks.close();
+    }
+
+    /// Waits until every socket is closed, behind [`Sockets::close`]. They close by themselves once the engine
+    /// drains, within [`Timing::drain`](crate::Timing::drain) and a few seconds; set a limit of your own around it
+    /// all the same.
+    pub async fn wait(&self) {
         self.tasks.wait().await;
     }
 
