@@ -1,1 +1,53 @@
-//! placeholder
+//! HTTP/JSON and server-sent events binding of MACP (RFC-MACP-0006 §4): a thin adapter over the engine.
+//!
+//! [`router`] maps a request to one call of the engine and its answer to bytes. What is decided here is the
+//! binding's own: paths, headers, body cap, CORS and event framing. Every protocol rule is behind
+//! [`Engine`].
+//!
+//! | to find | open |
+//! |---|---|
+//! | which paths exist | `paths.rs`, `routes/mod.rs` |
+//! | in which order a request is refused | `routes/rpc.rs` |
+//! | header rules | `extract.rs` |
+//! | what a refusal looks like | `error.rs` |
+//! | how streams are framed and how they end | `sse.rs` |
+
+mod body;
+mod cors;
+mod error;
+mod extract;
+mod options;
+pub mod paths;
+mod routes;
+mod sse;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use macp_auth::Authenticator;
+use macp_engine::Engine;
+
+pub use cors::{Origins, OriginsError};
+pub use options::Options;
+
+use routes::App;
+
+/// The binding's routes, without a fallback, to be merged with other routers.
+///
+/// Unknown paths are the business of whoever owns the fallback; see [`fallback`].
+pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Router {
+    let origins = options.cors_origins.clone();
+    let router = routes::all(App { engine, authenticator, options });
+    if origins.is_empty() { router } else { router.layer(from_fn_with_state(origins, cors::decorate)) }
+}
+
+/// What the binding answers on every other path: a preflight to `OPTIONS`, else 404 without a body.
+///
+/// For `Router::fallback_service` of the merged router.
+pub fn fallback(options: &Options) -> MethodRouter {
+    let origins = options.cors_origins.clone();
+    let route = axum::routing::any(routes::unknown).with_state(origins.clone());
+    if origins.is_empty() { route } else { route.layer(from_fn_with_state(origins, cors::decorate)) }
+}

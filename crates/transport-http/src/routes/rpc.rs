@@ -1,0 +1,235 @@
+//! `POST {prefix}/macp/v1/{Method}`: the order in which a call is refused, and the unary calls themselves.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Method as Verb, StatusCode};
+use macp_engine::{Engine, Method, MethodKind, ack};
+use macp_kernel::{Identity, Refusal, RefusalCode};
+use macp_wire::json::{self, Json};
+use macp_wire::v1::SendResponse;
+
+use super::{App, streams};
+use crate::body::{self, BodyFault};
+use crate::error::{Addressed, Failure, ok_json};
+use crate::{cors, extract};
+
+/// A call that has passed everything before its handler.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) identity: Identity,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Call {
+    /// The body as the call's request message.
+    pub(super) fn decode<R: Json>(&self) -> Result<R, Failure> {
+        json::from_slice(&self.body).map_err(|error| {
+            Failure::invalid_request(format!("the body is not a {}Request: {error}", self.method.name()))
+        })
+    }
+}
+
+macro_rules! handler {
+    (unary Send $function:ident $request:ty) => {
+        route(Method::Send, send)
+    };
+    (unary $name:ident $function:ident $request:ty) => {
+        route(Method::$name, |app, call| {
+            unary(app, call, |engine: Engine, identity: Identity, request: $request| async move {
+                engine.$function(&identity, request).await
+            })
+        })
+    };
+    (server_stream $name:ident $function:ident $request:ty) => {
+        route(Method::$name, |app, call| {
+            streams::watch::<$request, _, _>(app, call, |engine: Engine, identity: Identity| async move {
+                engine.$function(&identity).await
+            })
+        })
+    };
+    (bidi $name:ident $function:ident $request:ty) => {
+        route(Method::$name, streams::subscribe)
+    };
+}
+
+macro_rules! handlers {
+    ($($name:ident, $function:ident, $request:ty, $response:ty, $kind:ident;)*) => {
+        /// The handler of every call.
+        pub(super) fn handlers() -> Vec<(Method, MethodRouter<Arc<App>>)> {
+            vec![$((Method::$name, handler!($kind $name $function $request))),*]
+        }
+    };
+}
+
+macp_wire::for_each_method!(handlers);
+
+fn route<H, F>(method: Method, handle: H) -> MethodRouter<Arc<App>>
+where
+    H: FnOnce(Arc<App>, Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Failure>> + Send + 'static,
+{
+    any(move |State(app): State<Arc<App>>, request: Request| serve(app, method, request, handle))
+}
+
+/// One request from its head to the head of its response.
+async fn serve<H, F>(app: Arc<App>, method: Method, request: Request, handle: H) -> Response
+where
+    H: FnOnce(Arc<App>, Call) -> F,
+    F: Future<Output = Result<Response, Failure>>,
+{
+    let timeout = app.options.request_timeout;
+    let answer = async move {
+        let call = match admit(&app, method, request).await? {
+            Admitted::Call(call) => call,
+            Admitted::Preflight(response) => return Ok(response),
+        };
+        handle(app, call).await
+    };
+    // The engine keeps its own state consistent when a call is dropped or panics: nothing of it is held here.
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    let outcome = match timeout {
+        Some(limit) => tokio::time::timeout(limit, answer).await,
+        None => Ok(answer.await),
+    };
+    match outcome {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(failure))) => failure.into_response(),
+        Ok(Err(panic)) => panicked(method, panic.as_ref()).into_response(),
+        Err(_) => Failure::from(Refusal::new(
+            RefusalCode::InternalError,
+            "no answer in time (MACP_REQUEST_TIMEOUT_SECS); the call may have been applied, so repeat a Send with the \
+             same message_id",
+        ))
+        .into_response(),
+    }
+}
+
+fn panicked(method: Method, panic: &(dyn Any + Send)) -> Failure {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(method = method.name(), panic = text.unwrap_or("not a text"), "a handler panicked");
+    Refusal::new(RefusalCode::InternalError, "an internal fault; the server's log has it").into()
+}
+
+enum Admitted {
+    Call(Call),
+    Preflight(Response),
+}
+
+/// What is checked before a handler, in the order of precedence: the first fault is the answer.
+async fn admit(app: &App, method: Method, request: Request) -> Result<Admitted, Failure> {
+    let (head, body) = request.into_parts();
+    let identity = match admit_head(app, method, &head).await {
+        Ok(identity) => identity,
+        Err(refused) => {
+            body::discard(&head.headers, body);
+            return refused;
+        }
+    };
+    let body =
+        body::read(&head.headers, body, app.options.max_body_bytes).await.map_err(|fault| match fault {
+            BodyFault::TooLarge => Failure::from(Refusal::new(
+                RefusalCode::PayloadTooLarge,
+                format!(
+                    "the body is larger than {} bytes (MACP_HTTP_MAX_BODY_BYTES)",
+                    app.options.max_body_bytes
+                ),
+            )),
+            BodyFault::Broken => Failure::invalid_request("the body could not be read to its end"),
+        })?;
+    Ok(Admitted::Call(Call { method, identity, headers: head.headers, body }))
+}
+
+/// The part of [`admit`] that needs no body; the error is the whole answer.
+async fn admit_head(
+    app: &App,
+    method: Method,
+    head: &http::request::Parts,
+) -> Result<Identity, Result<Admitted, Failure>> {
+    if head.method == Verb::OPTIONS {
+        return Err(Ok(Admitted::Preflight(cors::preflight(&app.options.cors_origins, &head.headers))));
+    }
+    if head.method != Verb::POST {
+        return Err(Err(Failure::MethodNotAllowed("POST")));
+    }
+    if !extract::is_json(&head.headers) {
+        return Err(Err(Failure::Bare(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
+    }
+    if method.kind() != MethodKind::Unary && !extract::accepts_events(&head.headers) {
+        return Err(Err(Failure::Bare(StatusCode::NOT_ACCEPTABLE)));
+    }
+    if method.is_open() {
+        return Ok(Identity::Anonymous);
+    }
+    let known = async {
+        let identity = extract::identity(&head.headers, &app.authenticator).await?;
+        identity.require()?;
+        Ok(identity)
+    };
+    known.await.map_err(|refusal: Refusal| Err(refusal.into()))
+}
+
+/// Any unary call but `Send`.
+async fn unary<R, A, F>(
+    app: Arc<App>,
+    call: Call,
+    run: impl FnOnce(Engine, Identity, R) -> F,
+) -> Result<Response, Failure>
+where
+    R: Json + Addressed,
+    A: Json,
+    F: Future<Output = Result<A, Refusal>>,
+{
+    let request: R = call.decode()?;
+    let session_id = request.session_id().to_owned();
+    match run(app.engine.clone(), call.identity, request).await {
+        Ok(answer) => Ok(ok_json(json::to_vec(&answer))),
+        Err(refusal) => Err(Failure::in_session(refusal, session_id)),
+    }
+}
+
+/// `Send`: whatever is decided about the envelope is an Ack and a 200; only a body without an envelope is refused.
+async fn send(app: Arc<App>, call: Call) -> Result<Response, Failure> {
+    let decoded = json::decode_send(&call.body)
+        .map_err(|error| Failure::invalid_request(format!("the body is not a SendRequest: {error}")))?;
+    let ack = match decoded {
+        Ok(envelope) => app.engine.send_envelope(&call.identity, envelope).await,
+        Err(fault) => {
+            let refusal = Refusal::invalid_envelope(fault.message);
+            ack::refused(&fault.message_id, &fault.session_id, &refusal)
+        }
+    };
+    Ok(ok_json(json::to_vec(&SendResponse { ack: Some(ack) })))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use macp_auth::Authenticator;
+    use macp_engine::testing::memory_engine;
+
+    use super::*;
+    use crate::options::Options;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_that_tells_nothing() {
+        let engine = memory_engine().await;
+        let authenticator = Arc::new(Authenticator::dev());
+        let app = Arc::new(App { engine, authenticator, options: Options::new(10) });
+        let request =
+            Request::post("/").header("content-type", "application/json").body(Body::from("{}")).unwrap();
+        let answer = serve(app, Method::ListModes, request, async |_, _| panic!("secret")).await;
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()["macp-error-code"], "INTERNAL_ERROR");
+        let body = to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The HTTP binding over a real engine: tables driven through the router, streams over real connections.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
+
+mod body_cap;
+mod cors;
+mod discovery;
+mod hostile;
+mod precedence;
+mod rpc;
+mod stream_ends;
+mod streams;
+mod support;
