@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{
     AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -65,7 +65,10 @@ pub(crate) fn read(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<H
     if version != Version::HTTP_11 || !upgrades || !is_13 {
         return Err(Refused::NotWebSocket);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(Refused::Malformed("Sec-WebSocket-Key is missing"))?;
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16))
+        .ok_or(Refused::Malformed("Sec-WebSocket-Key is not base64 of 16 bytes"))?;
     let offered: Vec<&str> = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).collect();
     let (protocol, encoding) = negotiate(&offered)?;
     Ok(Handshake {
@@ -180,9 +183,11 @@ mod tests {
             );
         }
         assert_eq!(read(Version::HTTP_2, &uri, &request(&[])).err(), Some(Refused::NotWebSocket));
-        let mut headers = request(&[]);
-        headers.remove(SEC_WEBSOCKET_KEY);
-        assert!(matches!(read(Version::HTTP_11, &uri, &headers), Err(Refused::Malformed(_))));
+        for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "c2hvcnQ="] {
+            let mut headers = request(&[]);
+            headers.insert(SEC_WEBSOCKET_KEY, key.parse().unwrap());
+            assert!(matches!(read(Version::HTTP_11, &uri, &headers), Err(Refused::Malformed(_))), "{key:?}");
+        }
     }
 
     #[test]

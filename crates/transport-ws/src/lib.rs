@@ -3,9 +3,9 @@
 //! This crate maps frames to calls of the engine and its answers to frames; it decides nothing about the protocol.
 //! It knows neither the other transports nor a store. The contract is `docs/websocket.md`.
 //!
-//! One frame: `upgrade` (checks, then a socket) → `connection` (the loop) → `frame` (bytes to requests) → `requests`
-//! → `work` (engine calls in flight) → `outbox` → the socket. Envelopes and events come from `streams`, when the
-//! socket can take them.
+//! One frame: `upgrade` (checks, then a socket) → `connection` (the loop) → `frame` (bytes to requests) →
+//! `connection/requests` → `work` (engine calls in flight) → `outbox` → the socket. Envelopes and events come from
+//! `streams`, when the socket can take them.
 
 mod activity;
 mod call;
@@ -18,7 +18,6 @@ mod options;
 mod order;
 mod origin;
 mod outbox;
-mod requests;
 mod sockets;
 mod source;
 mod streams;

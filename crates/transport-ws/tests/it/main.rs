@@ -1,4 +1,5 @@
 //! The binding over real sockets: a server on a free port and an independent WebSocket client.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 
 mod client;
 mod drain;

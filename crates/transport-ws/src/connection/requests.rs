@@ -10,8 +10,8 @@ use macp_wire::gateway::v1::{Authenticated, Pong, Unsubscribed, Unwatched};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::{Connection, End};
 use crate::close::Close;
-use crate::connection::{Connection, End};
 use crate::frame::{Body, Encoding, Inbound, Malformed};
 use crate::outbox::{CALL_COST, Out};
 use crate::streams::{Busy, Generation, Key, MAX_STREAMS};
@@ -22,7 +22,7 @@ where
     S: Sink<Message, Error = Error> + Stream<Item = Result<Message, Error>> + Unpin,
 {
     /// Takes a message in.
-    pub(crate) fn read(&mut self, message: &Message) -> ControlFlow<End> {
+    pub(super) fn read(&mut self, message: &Message) -> ControlFlow<End> {
         let bytes = match (message, self.encoding) {
             (Message::Text(text), Encoding::Json) => text.as_bytes(),
             (Message::Binary(bytes), Encoding::Proto) => &bytes[..],
@@ -87,7 +87,7 @@ where
     }
 
     /// Takes the outcome of a client frame.
-    pub(crate) fn done(&mut self, done: Done) -> ControlFlow<End> {
+    pub(super) fn done(&mut self, done: Done) -> ControlFlow<End> {
         match done {
             Done::Answered(out) => self.outbox.push(out),
             Done::Malformed(malformed) => return self.malformed(&malformed),

@@ -236,5 +236,4 @@ fn topic(number: i32) -> Result<Topic, String> {
 }
 
 #[cfg(test)]
-#[path = "frame_tests.rs"]
 mod tests;

@@ -3,6 +3,9 @@
 //! Generic over the stream of messages, so that tests drive it without a socket. Every source of progress is polled
 //! from one place, [`Connection::poll_turn`]; what it found is handled in [`Connection::handle`].
 
+mod requests;
+mod time;
+
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use futures_util::future::join;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
-use macp_kernel::{Identity, Refusal, RefusalCode};
+use macp_kernel::Identity;
 use macp_wire::gateway::v1::server_frame::Body;
 use macp_wire::gateway::v1::{Draining, Welcome};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -27,7 +30,7 @@ use crate::frame::Encoding;
 use crate::options::Timing;
 use crate::outbox::{Out, Outbox};
 use crate::streams::Streams;
-use crate::work::{Done, Work, refusal_frame};
+use crate::work::{Done, Work};
 
 /// Frames written in one turn before the other sources get theirs.
 const FRAMES_PER_TURN: usize = 64;
@@ -70,20 +73,20 @@ enum Turn {
 pub(crate) struct Connection<S> {
     socket: S,
     connection_id: uuid::Uuid,
-    pub(crate) encoding: Encoding,
+    encoding: Encoding,
     timing: Timing,
     max_frame_bytes: usize,
     activity: Activity,
-    pub(crate) work: Work,
-    pub(crate) streams: Streams,
-    pub(crate) outbox: Outbox,
-    pub(crate) faults: Faults,
+    work: Work,
+    streams: Streams,
+    outbox: Outbox,
+    faults: Faults,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     drain_by: Option<Instant>,
     /// When the connection must have a credential, as long as it has none.
-    pub(crate) authenticate_by: Option<Instant>,
+    authenticate_by: Option<Instant>,
     /// An `authenticate` is being worked on: what follows it waits for its outcome.
-    pub(crate) authenticating: bool,
+    authenticating: bool,
     next_ping: Instant,
     ping_due: bool,
     /// The socket was not read in the last turn, so that silence means nothing.
@@ -276,46 +279,6 @@ where
         self.drain_by.is_none() && !self.authenticating && self.outbox.has_room()
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // A deadline that has moved away is met by waking up once too early, which is cheaper than moving the
-            // timer with every byte.
-            let due = self.next_deadline();
-            if due < self.timer_at {
-                self.set_timer(due);
-            }
-            std::task::ready!(self.timer.as_mut().poll(cx));
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            self.set_timer(due);
-        }
-    }
-
-    fn set_timer(&mut self, at: Instant) {
-        self.timer.as_mut().reset(at);
-        self.timer_at = at;
-    }
-
-    fn next_deadline(&self) -> Instant {
-        [self.drain_by, self.authenticate_by(), self.stalled_at(), self.silent_at()]
-            .into_iter()
-            .flatten()
-            .fold(self.next_ping, Instant::min)
-    }
-
-    fn authenticate_by(&self) -> Option<Instant> {
-        self.authenticate_by.filter(|_| !self.authenticating)
-    }
-
-    fn stalled_at(&self) -> Option<Instant> {
-        (self.write_blocked || self.flush_blocked).then(|| self.activity.written() + self.timing.stall)
-    }
-
-    fn silent_at(&self) -> Option<Instant> {
-        self.reads().then(|| self.activity.heard() + 2 * self.timing.heartbeat)
-    }
-
     fn handle(&mut self, turn: Turn) -> ControlFlow<End> {
         match turn {
             Turn::Done(done) => self.done(done),
@@ -345,32 +308,6 @@ where
                 ControlFlow::Break(End::Lost)
             }
         }
-    }
-
-    /// Does what is due.
-    fn time(&mut self, now: Instant) -> ControlFlow<End> {
-        if self.stalled_at().is_some_and(|at| at <= now) {
-            return ControlFlow::Break(End::Lost);
-        }
-        if self.drain_by.is_some_and(|at| at <= now) {
-            return ControlFlow::Break(End::Close(Close::Drain));
-        }
-        if self.silent_at().is_some_and(|at| at <= now) {
-            return ControlFlow::Break(End::Close(Close::Silent));
-        }
-        if self.authenticate_by().is_some_and(|at| at <= now) {
-            let refusal = Refusal::new(
-                RefusalCode::Unauthenticated,
-                "no credential came in time; present one on the upgrade or in an authenticate frame",
-            );
-            self.outbox.push(Out::unasked(refusal_frame(self.encoding, "", &refusal)));
-            return ControlFlow::Break(End::Close(Close::Unauthenticated));
-        }
-        if self.next_ping <= now {
-            self.next_ping = now + self.timing.heartbeat;
-            self.ping_due = true;
-        }
-        ControlFlow::Continue(())
     }
 
     /// Between half and one and a half of the average, so that the clients of a server do not come back at once.
@@ -406,5 +343,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "connection_tests/mod.rs"]
 mod tests;
