@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use macp_wire::modes::decision::v1::{EvaluationPayload, ObjectionPayload, ProposalPayload, VotePayload};
 use macp_wire::v1::Envelope;
 
-use super::{Context, Mode, Step, commitment};
+use super::{BuiltIn, Context, Mode, Step, commitment};
 use crate::envelope::{core_type, decode_payload};
 use crate::policy;
 use crate::refusal::Refusal;
@@ -13,6 +13,15 @@ use crate::session::Binding;
 
 /// The mode's id.
 pub const MODE: &str = "macp.mode.decision.v1";
+
+pub(super) const BUILT_IN: BuiltIn = BuiltIn {
+    mode: MODE,
+    title: "Decision Mode",
+    description: "Participants propose options, evaluate them, object and vote; a Commitment binds the outcome.",
+    determinism_class: "semantic-deterministic",
+    participant_model: "declared",
+    between: &["Proposal", "Evaluation", "Objection", "Vote"],
+};
 
 /// How far the session has come; never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,20 +1,28 @@
 //! What a mode is, and the closed set of modes this server knows.
 //!
 //! A mode is one file: a typed state, a typed change, and its rules in one visible order, as an implementation
-//! of [`Mode`]. To add one, write the file and name it in the `modes!` list below. Nothing else dispatches on
-//! modes.
+//! of [`Mode`]. To add one, write the file and name it in the `modes!` list below, and in [`built_in`] if it comes
+//! with the server. Nothing else dispatches on modes.
 //!
 //! A decision never changes state: it returns a change, which [`Mode::apply`] folds in later. So a change is
 //! applied exactly once, live and in replay alike, and a refused message cannot leave a trace.
 
 pub mod commitment;
 pub mod decision;
+pub mod handoff;
+pub mod multi_round;
+pub mod passthrough;
+pub mod proposal;
+pub mod quorum;
+pub mod task;
 
 use bytes::Bytes;
 use macp_wire::v1::{Envelope, ModeDescriptor};
+use serde::Serialize;
 
 use crate::catalog::ModeEntry;
-use crate::refusal::Refusal;
+use crate::envelope::core_type;
+use crate::refusal::{Refusal, RefusalCode};
 use crate::session::{Binding, Session};
 use crate::time::UnixMillis;
 
@@ -169,7 +177,6 @@ macro_rules! modes {
             }
 
             /// Folds a change in. A change of another mode cannot come from this session's history and is ignored.
-            #[allow(unreachable_patterns, reason = "with a single mode the last arm is never reached")]
             pub(crate) fn apply(&mut self, change: &ModeChange) {
                 match (self, change) {
                     $((Self::$kind(state), ModeChange::$kind(change)) => state.apply(change),)*
@@ -193,56 +200,78 @@ macro_rules! modes {
 modes! {
     // variant => state type, name in stored history (never reused for other rules)
     Decision => decision::Decision, "decision";
+    Proposal => proposal::Negotiation, "proposal";
+    Task => task::Assignment, "task";
+    Handoff => handoff::Handoff, "handoff";
+    Quorum => quorum::Quorum, "quorum";
+    MultiRound => multi_round::MultiRound, "multi_round";
+    Passthrough => passthrough::Passthrough, "passthrough";
+}
+
+/// What clients are told of a mode that comes with the server.
+#[derive(Clone, Copy, Debug)]
+struct BuiltIn {
+    mode: &'static str,
+    title: &'static str,
+    description: &'static str,
+    determinism_class: &'static str,
+    participant_model: &'static str,
+    /// Message types between `SessionStart` and `Commitment`.
+    between: &'static [&'static str],
+}
+
+impl BuiltIn {
+    fn entry(&self, kind: ModeKind) -> ModeEntry {
+        let message_types = std::iter::once(core_type::SESSION_START)
+            .chain(self.between.iter().copied())
+            .chain([core_type::COMMITMENT])
+            .map(str::to_owned)
+            .collect();
+        let schema = "buf.build/multiagentcoordinationprotocol/macp".to_owned();
+        ModeEntry {
+            descriptor: ModeDescriptor {
+                mode: self.mode.to_owned(),
+                mode_version: BUILT_IN_MODE_VERSION.to_owned(),
+                title: self.title.to_owned(),
+                description: self.description.to_owned(),
+                determinism_class: self.determinism_class.to_owned(),
+                participant_model: self.participant_model.to_owned(),
+                message_types,
+                terminal_message_types: vec![core_type::COMMITMENT.to_owned()],
+                schema_uris: [("protobuf".to_owned(), schema)].into(),
+            },
+            kind,
+            standards_track: self.mode.starts_with("macp.mode."),
+            strict: true,
+            built_in: true,
+        }
+    }
+
+    /// The refusal of a message type that the mode does not have.
+    fn unknown_type(&self, message_type: &str) -> Refusal {
+        Refusal::invalid_envelope(format!("{} has no message of type {message_type:?}", self.mode))
+    }
 }
 
 /// Every mode that comes with the server, in the canonical order of `ListModes`.
 #[must_use]
 pub fn built_in() -> Vec<ModeEntry> {
-    vec![built_in_entry(
-        ModeKind::Decision,
-        decision::MODE,
-        "Decision Mode",
-        "Participants propose options, evaluate them, object and vote; a Commitment binds the outcome.",
-        "semantic-deterministic",
-        "declared",
-        &["Proposal", "Evaluation", "Objection", "Vote"],
-    )]
+    [
+        (ModeKind::Decision, decision::BUILT_IN),
+        (ModeKind::Proposal, proposal::BUILT_IN),
+        (ModeKind::Task, task::BUILT_IN),
+        (ModeKind::Handoff, handoff::BUILT_IN),
+        (ModeKind::Quorum, quorum::BUILT_IN),
+        (ModeKind::MultiRound, multi_round::BUILT_IN),
+    ]
+    .map(|(kind, built_in)| built_in.entry(kind))
+    .into()
 }
 
-fn built_in_entry(
-    kind: ModeKind,
-    mode: &str,
-    title: &str,
-    description: &str,
-    determinism_class: &str,
-    participant_model: &str,
-    between: &[&str],
-) -> ModeEntry {
-    let message_types = ["SessionStart"]
-        .iter()
-        .chain(between)
-        .chain(["Commitment"].iter())
-        .map(|t| (*t).to_owned())
-        .collect();
-    ModeEntry {
-        descriptor: ModeDescriptor {
-            mode: mode.to_owned(),
-            mode_version: BUILT_IN_MODE_VERSION.to_owned(),
-            title: title.to_owned(),
-            description: description.to_owned(),
-            determinism_class: determinism_class.to_owned(),
-            participant_model: participant_model.to_owned(),
-            message_types,
-            terminal_message_types: vec!["Commitment".to_owned()],
-            schema_uris: [(
-                "protobuf".to_owned(),
-                "buf.build/multiagentcoordinationprotocol/macp".to_owned(),
-            )]
-            .into(),
-        },
-        kind,
-        standards_track: mode.starts_with("macp.mode."),
-        strict: true,
-        built_in: true,
+/// The resolution of a mode that does not resolve to the `Commitment` itself.
+fn json_resolution(resolution: &impl Serialize) -> Result<Bytes, Refusal> {
+    match serde_json::to_vec(resolution) {
+        Ok(json) => Ok(json.into()),
+        Err(error) => Err(Refusal::new(RefusalCode::InternalError, format!("resolution: {error}"))),
     }
 }

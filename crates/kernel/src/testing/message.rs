@@ -1,7 +1,7 @@
 //! Payloads of every message type, with everything that a test does not care about filled in.
 
 use bytes::Bytes;
-use macp_wire::v1::{CommitmentPayload, Envelope, PolicyDescriptor, SessionStartPayload};
+use macp_wire::v1::{CommitmentPayload, Envelope, ModeDescriptor, PolicyDescriptor, SessionStartPayload};
 
 use super::{A, B, CONFIGURATION, INITIATOR, SESSION, TTL};
 use crate::envelope::core_type;
@@ -85,6 +85,18 @@ pub fn commitment_payload(action: &str, outcome_positive: bool) -> CommitmentPay
         configuration_version: CONFIGURATION.to_owned(),
         outcome_positive,
         ..CommitmentPayload::default()
+    }
+}
+
+/// The descriptor of an extension mode with messages of type `Note`.
+#[must_use]
+pub fn extension_mode(mode: &str) -> ModeDescriptor {
+    ModeDescriptor {
+        mode: mode.to_owned(),
+        mode_version: BUILT_IN_MODE_VERSION.to_owned(),
+        message_types: [core_type::SESSION_START, "Note", core_type::COMMITMENT].map(str::to_owned).into(),
+        terminal_message_types: vec![core_type::COMMITMENT.to_owned()],
+        ..ModeDescriptor::default()
     }
 }
 

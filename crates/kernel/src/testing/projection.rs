@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::mode::{ModeState, decision};
+use crate::mode::{ModeState, decision, handoff, proposal};
 use crate::session::Session;
 
 /// The mode's state under the names that fixtures use; null for modes that none of them looks into.
@@ -10,6 +10,11 @@ use crate::session::Session;
 pub fn mode_state(session: &Session) -> Value {
     match &session.mode_state {
         ModeState::Decision(state) => of_decision(state),
+        ModeState::Proposal(state) => of_proposal(state, session),
+        ModeState::Handoff(state) => of_handoff(state),
+        ModeState::Task(_) | ModeState::Quorum(_) | ModeState::MultiRound(_) | ModeState::Passthrough(_) => {
+            Value::Null
+        }
     }
 }
 
@@ -25,6 +30,30 @@ fn of_decision(state: &decision::Decision) -> Value {
         (id, object(votes.iter().map(|(sender, choice)| (sender, json!({ "vote": choice.name() })))))
     }));
     json!({ "phase": format!("{:?}", state.phase), "proposals": proposals, "votes": votes })
+}
+
+fn of_proposal(state: &proposal::Negotiation, session: &Session) -> Value {
+    let proposals = object(state.proposals.values().map(|proposal| {
+        let shown = json!({
+            "proposal_id": proposal.proposal_id, "proposer": proposal.proposer,
+            "supersedes_proposal_id": proposal.supersedes,
+            "disposition": format!("{:?}", proposal.disposition),
+        });
+        (&proposal.proposal_id, shown)
+    }));
+    let phase = format!("{:?}", state.phase(&session.binding));
+    json!({ "phase": phase, "proposals": proposals, "accepts": state.accepts })
+}
+
+fn of_handoff(state: &handoff::Handoff) -> Value {
+    let offers = object(state.offers.iter().map(|(id, offer)| {
+        let shown = json!({
+            "target_participant": offer.target, "offered_by": offer.offered_by,
+            "disposition": format!("{:?}", offer.disposition), "offered_at_ms": offer.offered_at.0,
+        });
+        (id, shown)
+    }));
+    json!({ "offers": offers })
 }
 
 fn object<'a>(members: impl Iterator<Item = (&'a String, Value)>) -> Value {

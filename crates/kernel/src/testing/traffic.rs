@@ -7,11 +7,13 @@ use macp_wire::v1::SessionStartPayload;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::message::{self, Message, decision};
+use super::message::{self, Message, decision, handoff, proposal, quorum, task};
 use super::{A, B, INITIATOR, OUTSIDER, Script};
 use crate::catalog::Catalog;
 use crate::command::{Command, Control, ControlAction, Submission};
-use crate::mode;
+use crate::mode::{self, ModeKind};
+use crate::policy::Policy;
+use crate::time::UnixMillis;
 
 /// A start and what follows it.
 #[derive(Clone, Debug)]
@@ -53,10 +55,42 @@ impl Traffic {
     }
 }
 
-/// The registries that traffic runs under.
+/// A registered extension mode: `Note` and `Commitment`.
+pub const EXTENSION_MODE: &str = "ext.test.notes.v1";
+
+/// Policies that make modes do what their own rules do not.
+const POLICIES: [(&str, &str, &str); 6] = [
+    ("policy.test.decision", mode::decision::MODE, r#"{"voting":{"algorithm":"majority"}}"#),
+    (
+        "policy.test.proposal",
+        mode::proposal::MODE,
+        r#"{"acceptance":{"criterion":"counterparty"},"counter_proposal":{"max_rounds":1},
+            "rejection":{"terminal_on_any_reject":true}}"#,
+    ),
+    (
+        "policy.test.task",
+        mode::task::MODE,
+        r#"{"assignment":{"allow_reassignment_on_reject":true},"completion":{"require_output":true}}"#,
+    ),
+    ("policy.test.handoff", mode::handoff::MODE, r#"{"acceptance":{"implicit_accept_timeout_ms":150}}"#),
+    ("policy.test.quorum", mode::quorum::MODE, r#"{"threshold":{"type":"percentage","value":34}}"#),
+    ("policy.test.any", "*", r#"{"commitment":{"authority":"any_participant"}}"#),
+];
+
+/// The registries that traffic runs under: every built-in mode, [`EXTENSION_MODE`], and policies for all.
+///
+/// # Panics
+/// Never: the policies and the mode are admitted.
 #[must_use]
+#[allow(clippy::expect_used, reason = "fixed inputs")]
 pub fn catalog() -> Catalog {
-    Catalog::built_in()
+    let catalog = Catalog::built_in()
+        .with_mode(message::extension_mode(EXTENSION_MODE), ModeKind::Passthrough)
+        .expect("the mode is admitted");
+    POLICIES.iter().fold(catalog, |catalog, (id, mode, rules)| {
+        let policy = Policy::admit(message::policy(id, mode, rules), UnixMillis(0));
+        catalog.with_policy(policy.expect("the policy is admitted")).expect("the id is free")
+    })
 }
 
 /// Traffic of any mode.
@@ -128,25 +162,85 @@ fn foreign() -> Vec<Message> {
 
 /// What is said in sessions of this mode; frequent words are listed several times.
 fn vocabulary(mode: &str) -> Vec<Message> {
-    let mut words = vec![message::commitment("it.selected", true), message::commitment("it.rejected", false)];
-    #[allow(clippy::single_match, reason = "more modes follow")]
-    match mode {
-        mode::decision::MODE => {
-            for id in ["p1", "p2"] {
-                words.extend([
-                    decision::proposal(id),
-                    decision::proposal(id),
-                    decision::evaluation(id, "APPROVE", 0.75),
-                    decision::evaluation(id, "REVIEW", f64::NAN),
-                    decision::objection(id, "critical"),
-                    decision::objection(id, "Low"),
-                    decision::vote(id, "APPROVE"),
-                    decision::vote(id, "REJECT"),
-                    decision::vote(id, "ABSTAIN"),
-                ]);
-            }
-        }
-        _ => {}
-    }
+    let mut words = match mode {
+        mode::decision::MODE => ["p1", "p2"].into_iter().flat_map(decision_words).collect(),
+        mode::proposal::MODE => ["p1", "p2", "p3"].into_iter().flat_map(proposal_words).collect(),
+        mode::task::MODE => task_words(),
+        mode::handoff::MODE => ["h1", "h2", "h3"].into_iter().flat_map(handoff_words).collect(),
+        mode::quorum::MODE => vec![
+            quorum::request("r1", 2),
+            quorum::request("r1", 3),
+            quorum::request("r1", 4),
+            quorum::approve("r1"),
+            quorum::reject("r1"),
+            quorum::abstain("r1"),
+            quorum::approve("r2"),
+        ],
+        mode::multi_round::MODE => vec![
+            message::contribute("x"),
+            message::contribute("x"),
+            message::contribute("y"),
+            message::contribute(""),
+            Message::new("Contribute", r#"{"value":"x"}"#),
+        ],
+        _ => vec![Message::new("Note", "anything"), Message::new("Unlisted", "anything")],
+    };
+    words.push(message::commitment("it.selected", true));
+    words.push(message::commitment("it.rejected", false));
     words
+}
+
+fn decision_words(id: &str) -> Vec<Message> {
+    vec![
+        decision::proposal(id),
+        decision::proposal(id),
+        decision::evaluation(id, "APPROVE", 0.75),
+        decision::evaluation(id, "REVIEW", f64::NAN),
+        decision::objection(id, "critical"),
+        decision::objection(id, "Low"),
+        decision::vote(id, "APPROVE"),
+        decision::vote(id, "REJECT"),
+        decision::vote(id, "ABSTAIN"),
+    ]
+}
+
+fn proposal_words(id: &str) -> Vec<Message> {
+    vec![
+        proposal::proposal(id),
+        proposal::counter_proposal(id, "p1"),
+        proposal::accept(id),
+        proposal::accept("p1"),
+        proposal::reject(id, false),
+        proposal::reject(id, true),
+        proposal::withdraw(id),
+    ]
+}
+
+fn task_words() -> Vec<Message> {
+    vec![
+        task::request("t1", ""),
+        task::request("t1", A),
+        task::accept("t1", ""),
+        task::accept("t1", A),
+        task::accept("t2", ""),
+        task::reject("t1", ""),
+        task::update("t1", f64::NAN),
+        task::complete("t1", "", b"output"),
+        task::complete("t1", "", b""),
+        task::fail("t1", B),
+        task::fail("t1", ""),
+    ]
+}
+
+fn handoff_words(id: &str) -> Vec<Message> {
+    vec![
+        handoff::offer(id, A),
+        handoff::offer(id, B),
+        handoff::offer(id, A),
+        handoff::context(id),
+        handoff::accept(id, ""),
+        handoff::decline(id, ""),
+        handoff::decline(id, A),
+        handoff::implicit_accept(id, A),
+    ]
 }
