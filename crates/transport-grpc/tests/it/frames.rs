@@ -78,6 +78,12 @@ async fn refusals_that_stay_inline() {
     for (id, envelope, expected) in [
         ("bad", envelope(SESSION, "Vote", "bad", &()), "INVALID_ENVELOPE"),
         ("", Envelope { message_id: String::new(), ..proposal(SESSION, "p") }, "INVALID_ENVELOPE"),
+        // A start names its own mode: it is refused as a start, not as a fault of binding.
+        (
+            "",
+            Envelope { message_id: String::new(), mode: "macp.mode.task.v1".into(), ..start(SESSION) },
+            "INVALID_ENVELOPE",
+        ),
         ("Signal", envelope(SESSION, "Signal", "Signal", &()), "INVALID_ENVELOPE"),
         (
             "version",
