@@ -62,6 +62,16 @@ impl Script {
         script
     }
 
+    /// The session after these messages, all of which must be accepted.
+    #[must_use]
+    #[track_caller]
+    pub fn after(mut self, messages: &[(&str, Message)]) -> Self {
+        for (sender, message) in messages {
+            self.accept(sender, message);
+        }
+        self
+    }
+
     /// Runs a command at the script's clock.
     pub fn run(&mut self, command: &Command) -> Reply {
         process(&mut self.session, command, &self.catalog, UnixMillis(self.now), &mut self.entries)

@@ -183,7 +183,11 @@ fn vocabulary(mode: &str) -> Vec<Message> {
             message::contribute(""),
             Message::new("Contribute", r#"{"value":"x"}"#),
         ],
-        _ => vec![Message::new("Note", "anything"), Message::new("Unlisted", "anything")],
+        _ => {
+            let mut words = vec![Message::new("Note", "anything"); 8];
+            words.push(Message::new("Unlisted", "anything"));
+            words
+        }
     };
     words.push(message::commitment("it.selected", true));
     words.push(message::commitment("it.rejected", false));
@@ -219,11 +223,16 @@ fn proposal_words(id: &str) -> Vec<Message> {
 fn task_words() -> Vec<Message> {
     vec![
         task::request("t1", ""),
+        task::request("t1", ""),
         task::request("t1", A),
+        task::request("t1", A),
+        task::accept("t1", ""),
+        task::accept("t1", ""),
         task::accept("t1", ""),
         task::accept("t1", A),
         task::accept("t2", ""),
         task::reject("t1", ""),
+        task::update("t1", 0.5),
         task::update("t1", f64::NAN),
         task::complete("t1", "", b"output"),
         task::complete("t1", "", b""),

@@ -11,13 +11,8 @@ use macp_wire::v1::SessionStartPayload;
 use prost::Message as _;
 use serde_json::json;
 
-/// A session after these messages.
 fn after(messages: &[(&str, Message)]) -> Script {
-    let mut script = Script::started(mode::decision::MODE);
-    for (sender, message) in messages {
-        script.accept(sender, message);
-    }
-    script
+    Script::started(mode::decision::MODE).after(messages)
 }
 
 fn proposed() -> Script {

@@ -4,8 +4,14 @@
 mod commitment;
 mod decision;
 mod envelope;
+mod handoff;
 mod lifecycle;
+mod multi_round;
+mod passthrough;
 mod precedence;
+mod proposal;
 mod props;
+mod quorum;
 mod replay;
+mod task;
 mod transcripts;

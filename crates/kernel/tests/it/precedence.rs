@@ -1,13 +1,13 @@
 //! Which fault wins when an envelope has several: the order of checks is protocol (RFC-MACP-0001 §7.3, §8).
 
 use macp_kernel::RefusalCode::{
-    Forbidden, InvalidEnvelope, InvalidSessionId, ModeNotSupported, RateLimited, SessionAlreadyExists,
-    SessionNotFound, SessionNotOpen, UnknownPolicyVersion,
+    Forbidden, InvalidEnvelope, InvalidPolicyDefinition, InvalidSessionId, ModeNotSupported, RateLimited,
+    SessionAlreadyExists, SessionNotFound, SessionNotOpen, UnknownPolicyVersion,
 };
 use macp_kernel::command::{Command, ControlAction, Submission};
-use macp_kernel::testing::message::{commitment, decision, start, start_payload};
+use macp_kernel::testing::message::{commitment, contribute, decision, start, start_payload};
 use macp_kernel::testing::{A, INITIATOR, Message, OUTSIDER, STARTED, Script, TTL};
-use macp_kernel::{Catalog, RefusalCode, mode};
+use macp_kernel::{Catalog, Refusal, RefusalCode, mode};
 use macp_wire::v1::{Envelope, SessionStartPayload};
 
 /// A fault of a start: its code, how it gets into the envelope or payload.
@@ -22,7 +22,7 @@ fn same(_: &mut Envelope) {}
 fn whole(_: &mut SessionStartPayload) {}
 
 /// In the order in which they are looked for.
-const START_FAULTS: [Fault; 10] = [
+const START_FAULTS: [Fault; 14] = [
     Fault {
         name: "session id",
         code: InvalidSessionId,
@@ -33,6 +33,12 @@ const START_FAULTS: [Fault; 10] = [
         name: "mode",
         code: ModeNotSupported,
         envelope: |e| e.mode = "macp.mode.unknown.v1".to_owned(),
+        payload: whole,
+    },
+    Fault {
+        name: "unreadable payload",
+        code: InvalidEnvelope,
+        envelope: |e| e.payload = b"\xff"[..].into(),
         payload: whole,
     },
     Fault { name: "time to live", code: InvalidEnvelope, envelope: same, payload: |p| p.ttl_ms = 0 },
@@ -68,29 +74,57 @@ const START_FAULTS: [Fault; 10] = [
         envelope: same,
         payload: |p| p.policy_version = "policy.unknown".to_owned(),
     },
+    Fault {
+        name: "policy of another mode",
+        code: InvalidPolicyDefinition,
+        envelope: same,
+        payload: |p| p.policy_version = "policy.std.majority".to_owned(),
+    },
+    Fault {
+        name: "the mode's own check",
+        code: InvalidEnvelope,
+        envelope: same,
+        payload: |p| p.participants.retain(|participant| participant != INITIATOR),
+    },
+    Fault {
+        name: "client boundary",
+        code: InvalidEnvelope,
+        envelope: |e| e.message_id = "implicit-accept:h1".to_owned(),
+        payload: whole,
+    },
     Fault { name: "open sessions", code: RateLimited, envelope: same, payload: whole },
 ];
+
+/// What a start with these faults is refused with.
+fn refused_start(faults: [&Fault; 2]) -> Refusal {
+    const MODE: &str = mode::handoff::MODE;
+    let has = |name: &str| faults.iter().any(|fault| fault.name == name);
+    let mut script =
+        if has("exists") { Script::started(MODE) } else { Script::new(MODE, Catalog::built_in()) };
+    let mut payload = start_payload();
+    for fault in faults {
+        (fault.payload)(&mut payload);
+    }
+    let mut envelope = start(&payload).envelope(MODE, INITIATOR, "another");
+    for fault in faults {
+        (fault.envelope)(&mut envelope);
+    }
+    let command = Command::Submit(Submission { envelope, within_open_sessions: !has("open sessions") });
+    script.run(&command).unwrap_err()
+}
 
 #[test]
 fn pairs_of_start_faults() {
     for (i, first) in START_FAULTS.iter().enumerate() {
-        for second in &START_FAULTS[i..] {
-            let exists = first.name == "exists" || second.name == "exists";
-            let crowded = first.name == "open sessions" || second.name == "open sessions";
-            let mut script = if exists {
-                Script::started(mode::decision::MODE)
-            } else {
-                Script::new(mode::decision::MODE, Catalog::built_in())
-            };
-            let mut payload = start_payload();
-            (first.payload)(&mut payload);
-            (second.payload)(&mut payload);
-            let mut envelope = start(&payload).envelope(mode::decision::MODE, INITIATOR, "another");
-            (first.envelope)(&mut envelope);
-            (second.envelope)(&mut envelope);
-            let command = Command::Submit(Submission { envelope, within_open_sessions: !crowded });
-            let refusal = script.run(&command).unwrap_err();
-            assert_eq!(refusal.code, first.code, "{} before {}: {refusal}", first.name, second.name);
+        let alone = refused_start([first, first]);
+        assert_eq!(alone.code, first.code, "{}", first.name);
+        for second in &START_FAULTS[i + 1..] {
+            // Two faults of one field cannot be had at once.
+            if (first.name, second.name) == ("policy", "policy of another mode") {
+                continue;
+            }
+            // The texts too: many of the codes are the same.
+            assert_eq!(refused_start([first, second]), alone, "{} before {}", first.name, second.name);
         }
     }
 }
@@ -170,42 +204,54 @@ fn a_repeated_start_is_a_duplicate_and_another_is_refused() {
 
 /// Faults of a later message in the order in which they are looked for. Each has its own effect on the session or
 /// on the message.
-const LATER_FAULTS: [(&str, RefusalCode); 6] = [
+const LATER_FAULTS: [(&str, RefusalCode); 7] = [
     ("mode", InvalidEnvelope),
     ("expired", SessionNotOpen),
     ("suspended", SessionNotOpen),
+    ("unregistered", ModeNotSupported),
     ("server's own type", InvalidEnvelope),
     ("sender", Forbidden),
     ("payload", InvalidEnvelope),
 ];
 
+/// What a message with these faults is refused with, and whether that left a trace.
+fn refused_later(faults: [&str; 2]) -> (Refusal, bool) {
+    const MODE: &str = mode::multi_round::MODE;
+    let has = |name: &str| faults.contains(&name);
+    let mut script = Script::started(MODE);
+    if has("suspended") {
+        script.control(ControlAction::Suspend, INITIATOR).unwrap();
+    }
+    if has("expired") {
+        script.now += TTL + 1;
+    }
+    if has("unregistered") {
+        // A built-in mode cannot be removed, but this one can be given another name.
+        script.catalog = script.catalog.promote_mode(MODE, "acme.rounds.v1").unwrap().0;
+    }
+    let message_type = if has("server's own type") { "SessionCancel" } else { "Contribute" };
+    let mut message = contribute("x").named(message_type);
+    if has("payload") {
+        message = message.garbled();
+    }
+    let sender = if has("sender") { OUTSIDER } else { A };
+    let mode = if has("mode") { "macp.mode.task.v1" } else { MODE };
+    let before = script.session.clone();
+    let refusal = script.submit(message.envelope(mode, sender, "m")).unwrap_err();
+    (refusal, script.session != before)
+}
+
 #[test]
 fn pairs_of_later_faults() {
     for (i, (first, code)) in LATER_FAULTS.iter().enumerate() {
-        for (second, _) in &LATER_FAULTS[i..] {
-            let has = |name: &str| *first == name || *second == name;
-            if has("expired") && has("suspended") {
-                continue;
+        let alone = refused_later([first, first]);
+        assert_eq!(alone.0.code, *code, "{first}");
+        assert_eq!(alone.1, *first == "expired", "only an expiry leaves a trace");
+        for (second, _) in &LATER_FAULTS[i + 1..] {
+            // A suspended session does not run out of its time to live.
+            if (*first, *second) != ("expired", "suspended") {
+                assert_eq!(refused_later([first, second]), alone, "{first} before {second}");
             }
-            let mut script = Script::started(mode::decision::MODE);
-            if has("suspended") {
-                script.control(ControlAction::Suspend, INITIATOR).unwrap();
-            }
-            if has("expired") {
-                script.now += TTL + 1;
-            }
-            let message_type = if has("server's own type") { "SessionCancel" } else { "Proposal" };
-            let mut message = decision::proposal("p1").named(message_type);
-            if has("payload") {
-                message = message.garbled();
-            }
-            let sender = if has("sender") { OUTSIDER } else { A };
-            let mode = if has("mode") { "macp.mode.task.v1" } else { mode::decision::MODE };
-            let before = script.session.clone();
-            let refusal = script.submit(message.envelope(mode, sender, "m")).unwrap_err();
-            assert_eq!(refusal.code, *code, "{first} before {second}: {refusal}");
-            let expires = *first == "expired";
-            assert_eq!(script.session != before, expires, "only an expiry leaves a trace");
         }
     }
 }

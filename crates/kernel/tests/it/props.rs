@@ -1,16 +1,21 @@
 //! Properties of random traffic over every mode, and of arbitrary bytes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use macp_kernel::deadline::next_deadline;
 use macp_kernel::entry::Fact;
 use macp_kernel::envelope::decode_payload;
+use macp_kernel::mode::handoff::MODE as HANDOFF;
 use macp_kernel::replay::Replay;
 use macp_kernel::testing::message::start_payload;
-use macp_kernel::testing::traffic::{Traffic, any_mode, catalog};
+use macp_kernel::testing::traffic::{Traffic, any_mode, catalog, of_mode};
 use macp_kernel::testing::{INITIATOR, Message, Script};
 use macp_kernel::{Command, record};
 use macp_wire::v1::SessionStartPayload;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::replay::replayed;
 
@@ -93,6 +98,34 @@ fn check_deadline(script: &Script) -> Result<(), TestCaseError> {
     prop_assert!(due.tick(deadline.0).is_ok());
     prop_assert!(due.entries.len() > script.entries.len(), "a tick at {deadline} does something");
     Ok(())
+}
+
+/// The traffic is worth something: in every mode it reaches every end, pauses, and refusals of most kinds.
+#[test]
+fn traffic_reaches_every_state() {
+    for entry in catalog().modes() {
+        let mode = &entry.descriptor.mode;
+        let strategy = of_mode(mode);
+        let mut runner = TestRunner::deterministic();
+        let mut ends = BTreeMap::new();
+        let mut accepted = 0;
+        let mut synthetic = 0;
+        for _ in 0..300 {
+            let script = strategy.new_tree(&mut runner).unwrap().current().play();
+            *ends.entry(script.lifecycle().name()).or_insert(0) += 1;
+            for entry in &script.entries {
+                if let Fact::Accepted(fact) = &entry.fact {
+                    accepted += 1;
+                    synthetic += usize::from(fact.synthetic);
+                }
+            }
+        }
+        for end in ["OPEN", "SUSPENDED", "RESOLVED", "EXPIRED", "CANCELLED"] {
+            assert!(ends.get(end).is_some_and(|count| *count >= 4), "{mode}: {ends:?}");
+        }
+        assert!(accepted > 200, "{mode}: {accepted} messages accepted");
+        assert_eq!(synthetic > 10, mode == HANDOFF, "{mode}: {synthetic} acceptances by silence");
+    }
 }
 
 proptest! {
