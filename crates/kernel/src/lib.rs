@@ -18,11 +18,14 @@
 //! | what a policy may decide | [`policy`] |
 //! | every code on every transport | [`refusal`] |
 //! | bytes of history on disk | [`record`] |
+//! | what others can check offline | [`receipt`], [`commitment_hash`] |
+//! | what another policy would have done | [`what_if`] |
 
 pub mod apply;
 pub mod caller;
 pub mod catalog;
 pub mod command;
+pub mod commitment_hash;
 pub mod deadline;
 pub mod decide;
 pub mod entry;
@@ -30,6 +33,7 @@ pub mod envelope;
 pub mod ids;
 pub mod mode;
 pub mod policy;
+pub mod receipt;
 pub mod record;
 pub mod refusal;
 pub mod replay;
@@ -40,6 +44,7 @@ pub mod summary;
 pub mod testing;
 pub mod time;
 pub mod view;
+pub mod what_if;
 
 pub use caller::{Caller, Capabilities, Identity};
 pub use catalog::Catalog;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 
 mod commitment;
+mod commitment_hash;
 mod decision;
 mod envelope;
 mod handoff;
@@ -12,6 +13,8 @@ mod precedence;
 mod proposal;
 mod props;
 mod quorum;
+mod receipt;
 mod replay;
 mod task;
 mod transcripts;
+mod what_if;

@@ -26,6 +26,7 @@ pub use frame::{
     write_result_frame, write_signal_frame,
 };
 pub use payload::{PayloadType, payload_type};
+pub use time::text as time_text;
 
 use reader::Reader;
 

@@ -23,6 +23,13 @@ pub(super) fn write(out: &mut Vec<u8>, unix_ms: i64) {
     out.extend_from_slice(b"Z\"");
 }
 
+/// RFC 3339 text, without quotes, of an instant as envelopes show it.
+pub fn text(unix_ms: i64) -> String {
+    let mut quoted = Vec::with_capacity(26);
+    write(&mut quoted, unix_ms);
+    String::from_utf8_lossy(&quoted).trim_matches('"').to_owned()
+}
+
 /// Unix milliseconds of an RFC 3339 time, truncated toward the earlier instant.
 pub(super) fn parse(text: &str) -> Result<i64, JsonError> {
     instant(text.as_bytes()).ok_or_else(|| JsonError::value("not an RFC 3339 time"))
