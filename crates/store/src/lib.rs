@@ -18,10 +18,14 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
 mod log;
 mod memory;
 
+#[cfg(feature = "embedded")]
+pub use embedded::{EmbeddedStore, OpenError, Options};
 pub use error::{AppendError, StoreError};
 pub use log::{Append, Expected, LogStore, Position, Stored, Summarized, Summary, SummaryFilter};
 pub use memory::MemoryStore;

@@ -1,4 +1,9 @@
-//! Every engine against the behaviour suite of the contract.
+//! Every engine against the behaviour suite of the contract; the durable one against crashes and other processes.
+
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod embedded;
+mod kill;
 
 use macp_store::{MemoryStore, conformance};
 

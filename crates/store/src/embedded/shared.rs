@@ -1,0 +1,110 @@
+//! What the store's handle and its writer thread have in common: the open tables, counters and health.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::lock::Lock;
+use super::options::Options;
+use super::tables::Tables;
+use crate::error::StoreError;
+
+/// Counters of a store since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Commits that reached the disk; each is one write and one data sync.
+    pub commits: u64,
+    /// Records that these commits held.
+    pub appends: u64,
+    /// Bytes of keys and values that these commits held.
+    pub bytes: u64,
+    /// Commits that failed.
+    pub failures: u64,
+}
+
+pub(super) struct Shared {
+    /// Where the table engine keeps its files.
+    pub(super) tables_dir: PathBuf,
+    pub(super) options: Options,
+    /// `None` while they are closed because a commit failed.
+    tables: RwLock<Option<Arc<Tables>>>,
+    failed_in_a_row: AtomicU32,
+    closed: AtomicBool,
+    commits: AtomicU64,
+    appends: AtomicU64,
+    bytes: AtomicU64,
+    failures: AtomicU64,
+    /// Last, so that it is released after the tables are closed.
+    _lock: Lock,
+}
+
+impl Shared {
+    pub(super) fn new(tables_dir: PathBuf, options: Options, tables: Tables, lock: Lock) -> Self {
+        Self {
+            tables_dir,
+            options,
+            tables: RwLock::new(Some(Arc::new(tables))),
+            failed_in_a_row: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            appends: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            _lock: lock,
+        }
+    }
+
+    /// The open tables. Nobody keeps them for longer than one read, since the writer waits for all readers before it
+    /// opens them again.
+    pub(super) fn tables(&self) -> Result<Arc<Tables>, StoreError> {
+        self.tables.read().clone().ok_or_else(|| {
+            StoreError::Unavailable("the store is closed after a failed write and opens again".to_owned())
+        })
+    }
+
+    /// Takes the tables away from readers.
+    pub(super) fn take_tables(&self) -> Option<Arc<Tables>> {
+        self.closed.store(true, Ordering::Release);
+        self.tables.write().take()
+    }
+
+    pub(super) fn put_tables(&self, tables: Tables) {
+        *self.tables.write() = Some(Arc::new(tables));
+        self.closed.store(false, Ordering::Release);
+    }
+
+    pub(super) fn succeeded(&self, appends: u64, bytes: u64) {
+        self.failed_in_a_row.store(0, Ordering::Release);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.appends.fetch_add(appends, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        // Only the writer changes it; it stays far from its end.
+        let failed = self.failed_in_a_row.load(Ordering::Acquire);
+        self.failed_in_a_row.store(failed.saturating_add(1), Ordering::Release);
+    }
+
+    /// Whether the last commit failed, so that nobody knows if the next will.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.failed_in_a_row.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
+            && self.failed_in_a_row.load(Ordering::Acquire) < self.options.unhealthy_after
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            commits: self.commits.load(Ordering::Relaxed),
+            appends: self.appends.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+        }
+    }
+}
