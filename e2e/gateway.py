@@ -5,6 +5,7 @@ As a command: `python3 e2e/gateway.py [NAME=VALUE ...] -- COMMAND ...` runs COMM
 with `MACP_E2E_GRPC` and `MACP_E2E_HTTP` (both HOST:PORT) in its environment.
 
 The binary is `$MACP_GATEWAY_BIN`, else `$CARGO_TARGET_DIR/release/macp-gateway`, else `target/release/macp-gateway`.
+Programs of the reference server's package are in `$MACP_REFERENCE`, else `target/tools/reference/bin`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,18 @@ def binary() -> Path:
         return Path(chosen)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
     return REPOSITORY / target / "release" / "macp-gateway"
+
+
+def reference(name: str = "macp-runtime") -> Path:
+    """A program of the reference server's package: in `$MACP_REFERENCE`, else where `.ci/run` installs them."""
+    folder = os.environ.get("MACP_REFERENCE") or REPOSITORY / "target" / "tools" / "reference" / "bin"
+    program = Path(folder, name)
+    if not program.is_file():
+        raise SystemExit(
+            f"no {name} in {folder}; `bash .ci/run e2e` installs it, or: cargo install macp-runtime --version 0.13.0 "
+            "--features http-listener --root target/tools/reference"
+        )
+    return program
 
 
 def free_ports(count: int) -> list[int]:
@@ -78,8 +91,10 @@ class Gateway:
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
         addresses: tuple[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
         self._settings = DEVELOPMENT if env is None else env
+        self._program = program
         self._args = list(args)
         self._addresses = addresses
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,7 +129,7 @@ class Gateway:
         self.log.unlink(missing_ok=True)
 
     def _start(self) -> None:
-        program = binary()
+        program = self._program or binary()
         if not program.is_file():
             raise SystemExit(f"no gateway at {program}: run `cargo build --release` or set MACP_GATEWAY_BIN")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACP_")}

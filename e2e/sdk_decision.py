@@ -7,8 +7,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -31,14 +29,23 @@ from macp_sdk import (
 from macp_sdk.agent.transports import GrpcTransportAdapter
 from macp_sdk.constants import MODE_DECISION, STANDARD_MODES
 from macp_sdk.envelope import build_envelope
-
-INITIATOR, ALICE, BOB, OUTSIDER = "agent://coordinator", "agent://alice", "agent://bob", "agent://outsider"
-EVERYONE = [INITIATOR, ALICE, BOB]
-
-OPEN = envelope_pb2.SESSION_STATE_OPEN
-RESOLVED = envelope_pb2.SESSION_STATE_RESOLVED
-EXPIRED = envelope_pb2.SESSION_STATE_EXPIRED
-CANCELLED = envelope_pb2.SESSION_STATE_CANCELLED
+from sdk import (
+    ALICE,
+    BOB,
+    CANCELLED,
+    EVERYONE,
+    EXPIRED,
+    INITIATOR,
+    OPEN,
+    OUTSIDER,
+    RESOLVED,
+    agent,
+    connect,
+    envelopes,
+    take,
+    token,
+    types,
+)
 
 TOKENS = [
     {"token": "tok-coordinator", "sender": INITIATOR},
@@ -47,25 +54,6 @@ TOKENS = [
     {"token": "tok-outsider", "sender": OUTSIDER},
     {"token": "tok-observer", "sender": "agent://observer", "can_start_sessions": False, "is_observer": True},
 ]
-
-
-def agent(name: str) -> AuthConfig:
-    return AuthConfig.for_dev_agent(name)
-
-
-def token(value: str, sender: str) -> AuthConfig:
-    return AuthConfig.for_bearer(value, expected_sender=sender)
-
-
-@contextmanager
-def connect(gateway: Gateway, auth: AuthConfig | None = None) -> Iterator[MacpClient]:
-    client = MacpClient(
-        target=gateway.grpc, allow_insecure=True, auth=auth or agent(INITIATOR), default_timeout=2 * WAIT
-    )
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def start(client: MacpClient, *, ttl_ms: int = 60_000, auth: AuthConfig | None = None) -> DecisionSession:
@@ -91,21 +79,6 @@ DISCUSSION = ["SessionStart", "Proposal", "Evaluation", "Evaluation", "Vote", "V
 
 def commit(session: DecisionSession) -> envelope_pb2.Ack:
     return session.commit(action="decision.selected", authority_scope="release", reason="winner=p1")
-
-
-def envelopes(client: MacpClient, session_id: str, after: int, auth: AuthConfig) -> tuple[Any, Feed]:
-    """A stream subscribed to one session, and the feed of what it delivers."""
-    stream = client.open_stream(auth=auth)
-    stream.send_subscribe(session_id, after_sequence=after)
-    return stream, Feed(stream.responses)
-
-
-def take(feed: Feed, count: int) -> list[envelope_pb2.Envelope]:
-    return [feed.next() for _ in range(count)]
-
-
-def types(messages: list[envelope_pb2.Envelope]) -> list[str]:
-    return [message.message_type for message in messages]
 
 
 def handshake(gateway: Gateway) -> None:
