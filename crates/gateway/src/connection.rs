@@ -1,9 +1,13 @@
 //! One accepted connection: deadlines until the first request, then HTTP/1.1 or HTTP/2 on the same routes.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -24,6 +28,8 @@ const MAX_HEADER_LIST: u32 = 16 << 10;
 const MAX_SEND_BUFFER: usize = 64 << 10;
 /// Reset streams that a client may leave unhandled before it counts as an attack.
 const MAX_PENDING_RESETS: usize = 20;
+/// How long a drain waits for the first request of a connection, which may be on its way or begun.
+const UNASKED: Duration = Duration::from_millis(500);
 
 /// Serves a connection until either side ends it. A drain lets the requests in flight finish.
 pub(crate) async fn serve(
@@ -33,6 +39,8 @@ pub(crate) async fn serve(
     draining: CancellationToken,
 ) {
     let sniffed = tokio::select! {
+        // What has arrived before the drain is looked at.
+        biased;
         sniffed = tokio::time::timeout(FIRST_BYTES, sniff::sniff(stream)) => sniffed,
         // Nothing was asked yet, so nothing is owed.
         () = draining.cancelled() => return,
@@ -43,7 +51,14 @@ pub(crate) async fn serve(
         Err(_) => return tracing::debug!("connection sent nothing in time"),
     };
     let io = TokioIo::new(stream);
-    let service = TowerToHyperService::new(routes);
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (routes, asked) = (TowerToHyperService::new(routes), Arc::clone(&asked));
+        service_fn(move |request| {
+            asked.store(true, Ordering::Relaxed);
+            routes.call(request)
+        })
+    };
     let result = match version {
         Version::One => {
             let connection = http1::Builder::new()
@@ -51,14 +66,7 @@ pub(crate) async fn serve(
                 .header_read_timeout(HEAD)
                 .serve_connection(io, service)
                 .with_upgrades();
-            tokio::pin!(connection);
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = draining.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+            until_drained(connection, |connection| connection.graceful_shutdown(), &draining, &asked).await
         }
         Version::Two => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -70,17 +78,34 @@ pub(crate) async fn serve(
                 .max_send_buf_size(MAX_SEND_BUFFER)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                 .serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = draining.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+            until_drained(connection, |connection| connection.graceful_shutdown(), &draining, &asked).await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended with an error");
     }
+}
+
+/// Drives a connection to its end. hyper alone would wait for the rest of a head, and for an HTTP/2 client's word
+/// that it has heard of the end, from clients that have not asked for anything.
+async fn until_drained<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    draining: &CancellationToken,
+    asked: &AtomicBool,
+) -> hyper::Result<()> {
+    tokio::pin!(connection);
+    tokio::select! {
+        // What has arrived before the drain is looked at.
+        biased;
+        result = connection.as_mut() => return result,
+        () = draining.cancelled() => shut_down(connection.as_mut()),
+    }
+    if !asked.load(Ordering::Relaxed) {
+        let first = tokio::time::timeout(UNASKED, connection.as_mut()).await;
+        if first.is_ok() || !asked.load(Ordering::Relaxed) {
+            return first.unwrap_or(Ok(()));
+        }
+    }
+    connection.await
 }
