@@ -14,6 +14,7 @@ use crate::Engine;
 use crate::fanout::{Attachment, Subscription};
 use crate::lane::{Outcome, newly_accepted};
 use crate::signals::SignalWatch;
+use crate::visibility::Shown;
 use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, not_offered};
 use crate::{ack, handshake, listing};
 
@@ -36,11 +37,6 @@ macro_rules! not_offered {
 }
 
 not_offered! {
-    register_ext_mode(RegisterExtModeRequest) -> RegisterExtModeResponse, "RegisterExtMode";
-    unregister_ext_mode(UnregisterExtModeRequest) -> UnregisterExtModeResponse, "UnregisterExtMode";
-    promote_mode(PromoteModeRequest) -> PromoteModeResponse, "PromoteMode";
-    register_policy(RegisterPolicyRequest) -> RegisterPolicyResponse, "RegisterPolicy";
-    unregister_policy(UnregisterPolicyRequest) -> UnregisterPolicyResponse, "UnregisterPolicy";
     what_if_replay(WhatIfReplayRequest) -> WhatIfReplayResponse, "WhatIfReplay";
     get_decision_receipt(GetDecisionReceiptRequest) -> GetDecisionReceiptResponse, "GetDecisionReceipt";
     get_receipt_keys(GetReceiptKeysRequest) -> GetReceiptKeysResponse, "GetReceiptKeys";
@@ -127,7 +123,7 @@ impl Engine {
         outcome
     }
 
-    fn require_not_draining(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_not_draining(&self) -> Result<(), Refusal> {
         if self.inner.draining.is_cancelled() {
             return Err(Refusal::new(
                 RefusalCode::Unavailable,
@@ -183,8 +179,8 @@ impl Engine {
         identity: &Identity,
         request: ListSessionsRequest,
     ) -> Result<ListSessionsResponse, Refusal> {
-        identity.require()?;
-        listing::page(self.inner.sessions.store(), &self.inner.options.limits, &request).await
+        let shown = Shown::to(identity.require()?, self.inner.options.visibility);
+        listing::page(self.inner.sessions.store(), &self.inner.options.limits, &request, &shown).await
     }
 
     /// `WatchSessions`
@@ -193,8 +189,8 @@ impl Engine {
     /// `UNAUTHENTICATED`.
     #[allow(clippy::unused_async, reason = "every call has one shape")]
     pub async fn watch_sessions(&self, identity: &Identity) -> Result<SessionWatch, Refusal> {
-        identity.require()?;
-        Ok(SessionWatch::new(&self.inner.sessions))
+        let shown = Shown::to(identity.require()?, self.inner.options.visibility);
+        Ok(SessionWatch::new(&self.inner.sessions, shown))
     }
 
     /// `WatchSignals`
@@ -307,7 +303,9 @@ impl Engine {
     /// # Errors
     /// None.
     pub async fn list_modes(&self, _: &Identity, _: ListModesRequest) -> Result<ListModesResponse, Refusal> {
-        Ok(ListModesResponse { modes: self.modes(true) })
+        let catalog = self.inner.registry.catalog();
+        let modes = catalog.standard_modes().map(|entry| entry.descriptor.clone()).collect();
+        Ok(ListModesResponse { modes })
     }
 
     /// `ListExtModes`: all other modes.
@@ -319,13 +317,9 @@ impl Engine {
         _: &Identity,
         _: ListExtModesRequest,
     ) -> Result<ListExtModesResponse, Refusal> {
-        Ok(ListExtModesResponse { modes: self.modes(false) })
-    }
-
-    fn modes(&self, standards_track: bool) -> Vec<ModeDescriptor> {
         let catalog = self.inner.registry.catalog();
-        let listed = catalog.modes().filter(|entry| entry.standards_track == standards_track);
-        listed.map(|entry| entry.descriptor.clone()).collect()
+        let modes = catalog.extension_modes().map(|entry| entry.descriptor.clone()).collect();
+        Ok(ListExtModesResponse { modes })
     }
 
     /// `WatchModeRegistry`
@@ -383,8 +377,9 @@ impl Engine {
     ) -> Result<ListPoliciesResponse, Refusal> {
         identity.require()?;
         let catalog = self.inner.registry.catalog();
-        let wanted = catalog.policies().filter(|p| request.mode.is_empty() || p.binds_to(&request.mode));
-        Ok(ListPoliciesResponse { descriptors: wanted.map(|policy| policy.descriptor().clone()).collect() })
+        let descriptors =
+            catalog.policies_for(&request.mode).map(|policy| policy.descriptor().clone()).collect();
+        Ok(ListPoliciesResponse { descriptors })
     }
 
     /// `WatchPolicies`

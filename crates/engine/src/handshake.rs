@@ -2,9 +2,9 @@
 
 use macp_kernel::{Catalog, PROTOCOL_VERSION, Refusal, RefusalCode};
 use macp_wire::v1::{
-    AgentManifest, CancellationCapability, Capabilities, DecisionReceiptCapability, InitializeRequest,
-    InitializeResponse, ManifestCapability, ModeRegistryCapability, PolicyRegistryCapability,
-    ProgressCapability, RootsCapability, RuntimeInfo, SessionsCapability,
+    AgentManifest, CancellationCapability, Capabilities, DecisionReceiptCapability, ExperimentalCapabilities,
+    InitializeRequest, InitializeResponse, ManifestCapability, ModeRegistryCapability,
+    PolicyRegistryCapability, ProgressCapability, RootsCapability, RuntimeInfo, SessionsCapability,
 };
 
 use crate::options::Options;
@@ -33,13 +33,13 @@ pub(crate) fn initialize(
             description: "MACP coordination over gRPC, HTTP and WebSocket".to_owned(),
             website_url: String::new(),
         }),
-        capabilities: Some(capabilities()),
+        capabilities: Some(capabilities(options)),
         supported_modes: supported_modes(catalog),
         instructions: String::new(),
     })
 }
 
-fn capabilities() -> Capabilities {
+fn capabilities(options: &Options) -> Capabilities {
     Capabilities {
         sessions: Some(SessionsCapability { stream: true, list_sessions: true, watch_sessions: true }),
         cancellation: Some(CancellationCapability { cancel_session: true }),
@@ -48,14 +48,16 @@ fn capabilities() -> Capabilities {
         mode_registry: Some(ModeRegistryCapability { list_modes: true, list_changed: true }),
         roots: Some(RootsCapability { list_roots: true, list_changed: false }),
         policy_registry: Some(PolicyRegistryCapability {
-            register_policy: false,
+            register_policy: !options.policies_read_only,
             list_policies: true,
             list_changed: true,
             rule_extensions: Vec::new(),
             what_if_replay: false,
         }),
         decision_receipt: Some(DecisionReceiptCapability { get_decision_receipt: false, signed: false }),
-        experimental: None,
+        experimental: Some(ExperimentalCapabilities {
+            features: [("ext_mode_lifecycle".to_owned(), "true".to_owned())].into(),
+        }),
     }
 }
 

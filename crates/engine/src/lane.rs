@@ -111,6 +111,14 @@ impl Lane {
             && self.tail.subscribers() == 0
     }
 
+    /// The state in memory, if there is one; `None` while the lane runs.
+    #[cfg(feature = "testing")]
+    pub(crate) fn at_rest(&self) -> Option<Option<Session>> {
+        let mailbox = self.mailbox.lock();
+        let held = || mailbox.hot.as_ref().and_then(|hot| hot.session.clone());
+        (!mailbox.running).then(held)
+    }
+
     /// Whether a run found that there is no such session.
     pub(crate) fn is_vacant(&self) -> bool {
         let mailbox = self.mailbox.lock();

@@ -29,11 +29,13 @@ mod open_sessions;
 mod options;
 mod rate;
 mod recovery;
+mod registration;
 mod registry;
 mod sessions;
 mod signals;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod visibility;
 mod watch;
 
 use std::sync::Arc;
@@ -46,7 +48,7 @@ pub use clock::{Clock, SystemClock};
 pub use delivery::{Delivery, Form};
 pub use fanout::{Event, Head, Subscription};
 pub use method::{Method, MethodKind};
-pub use options::{Limits, Options};
+pub use options::{Limits, Options, Visibility};
 pub use signals::{Signal, SignalWatch};
 pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 
@@ -82,7 +84,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::open(Arc::clone(&store), &options.policies).await?);
         let sessions =
             Sessions::open(store, Arc::clone(&clock), Arc::clone(&registry), &options.limits).await?;
         deadlines::spawn(&sessions);
@@ -96,6 +98,10 @@ impl Engine {
             clock,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.registry
     }
 
     /// The settings the engine runs with.

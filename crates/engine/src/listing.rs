@@ -9,45 +9,58 @@ use macp_store::{LogStore, SummaryFilter};
 use macp_wire::v1::{ListSessionsRequest, ListSessionsResponse};
 
 use crate::options::Limits;
+use crate::visibility::Shown;
 
 /// Longest page token that is looked at, in characters.
 const MAX_TOKEN: usize = 1024;
+/// Summaries that one call looks at for sessions to show; a call that finds few among many returns a short page.
+const SCAN: usize = 10_000;
 /// First bytes of a decoded token: its format.
 const TOKEN_PREFIX: &[u8] = b"v1:";
 
-/// One page. The token names the last id that was read, which need not exist any more.
+/// One page of the sessions that may be shown. The token names the last id that was read, which need not exist any
+/// more. A page may be short although more follows: only an empty token ends the listing.
 pub(crate) async fn page(
     store: &dyn LogStore,
     limits: &Limits,
     request: &ListSessionsRequest,
+    shown: &Shown,
 ) -> Result<ListSessionsResponse, Refusal> {
     let size = match usize::try_from(request.page_size) {
         Ok(0) => limits.list_default_page_size,
         Ok(size) => size.min(limits.list_max_page_size),
         Err(_) => return Err(Refusal::invalid_request("page_size is negative")),
     };
-    let after = read_token(&request.page_token)?;
-    // One more than asked tells whether there is a next page.
-    let mut listed = store
-        .list(SummaryFilter::All, after.as_ref(), size.saturating_add(1))
-        .await
-        .map_err(|error| unreadable(&error))?;
-    let more = listed.len() > size;
-    listed.truncate(size);
-    let next_page_token = match listed.last() {
-        Some(last) if more => write_token(&last.stream),
-        _ => String::new(),
-    };
-    let sessions = listed
-        .into_iter()
-        .map(|summarized| Summary::from_bytes(summarized.summary.bytes).map(|summary| summary.metadata))
-        .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(&error))?;
-    Ok(ListSessionsResponse { sessions, next_page_token })
+    let mut after = read_token(&request.page_token)?;
+    let mut sessions = Vec::new();
+    let mut scanned = 0;
+    while scanned < SCAN {
+        // One more than is missing tells whether anything follows.
+        let want = size - sessions.len() + 1;
+        let listed =
+            store.list(SummaryFilter::All, after.as_ref(), want).await.map_err(|error| unreadable(&error))?;
+        let last = listed.len() < want;
+        scanned += listed.len();
+        for summarized in listed {
+            if sessions.len() == size {
+                return Ok(ListSessionsResponse { sessions, next_page_token: write_token(after.as_deref()) });
+            }
+            let summary =
+                Summary::from_bytes(summarized.summary.bytes).map_err(|error| unreadable(&error))?;
+            after = Some(summarized.stream);
+            if shown.includes(&summary.metadata) {
+                sessions.push(summary.metadata);
+            }
+        }
+        if last {
+            return Ok(ListSessionsResponse { sessions, next_page_token: String::new() });
+        }
+    }
+    Ok(ListSessionsResponse { sessions, next_page_token: write_token(after.as_deref()) })
 }
 
-fn write_token(last: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode([TOKEN_PREFIX, last].concat())
+fn write_token(last: Option<&[u8]>) -> String {
+    last.map_or_else(String::new, |last| URL_SAFE_NO_PAD.encode([TOKEN_PREFIX, last].concat()))
 }
 
 fn read_token(token: &str) -> Result<Option<Bytes>, Refusal> {
@@ -75,7 +88,7 @@ mod tests {
     #[test]
     fn tokens_invert_and_every_other_text_is_one_refusal() {
         assert_eq!(read_token(""), Ok(None));
-        assert_eq!(read_token(&write_token(b"abc")), Ok(Some(Bytes::from_static(b"abc"))));
+        assert_eq!(read_token(&write_token(Some(b"abc"))), Ok(Some(Bytes::from_static(b"abc"))));
         let refusal = read_token("?").unwrap_err();
         assert_eq!(refusal.code, RefusalCode::InvalidRequest);
         let long = "A".repeat(MAX_TOKEN + 1);

@@ -1,5 +1,6 @@
 //! The engine's settings, as plain data with the reference's defaults.
 
+use macp_kernel::policy::Policy;
 use macp_wire::v1::{Root, TransportEndpoint};
 
 /// Limits on what callers may ask.
@@ -45,6 +46,22 @@ pub struct Options {
     pub transport_endpoints: Vec<TransportEndpoint>,
     /// Roots that `ListRoots` answers.
     pub roots: Vec<Root>,
+    /// Policies that are registered from the start (`MACP_POLICIES_DIR`).
+    pub policies: Vec<Policy>,
+    /// Whether the policy registry refuses changes by calls.
+    pub policies_read_only: bool,
+    /// Whose sessions `ListSessions` and `WatchSessions` show (`MACP_SESSION_VISIBILITY`).
+    pub visibility: Visibility,
+}
+
+/// Which sessions an identity is shown by `ListSessions` and `WatchSessions`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Those that it started, takes part in or may observe.
+    #[default]
+    Own,
+    /// All of them, as the reference server does.
+    All,
 }
 
 impl Default for Options {
@@ -55,6 +72,9 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             transport_endpoints: Vec::new(),
             roots: Vec::new(),
+            policies: Vec::new(),
+            policies_read_only: false,
+            visibility: Visibility::Own,
         }
     }
 }

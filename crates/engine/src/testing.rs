@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use macp_kernel::UnixMillis;
+use macp_kernel::{Session, UnixMillis};
 use macp_store::MemoryStore;
 
 use crate::clock::{Clock, SystemClock};
@@ -48,4 +48,19 @@ pub async fn memory_engine() -> Engine {
     Engine::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock), options)
         .await
         .expect("a memory store opens")
+}
+
+impl Engine {
+    /// The state that this engine holds of a session, with everything that it has answered; `None` when the session
+    /// is not in memory.
+    pub async fn held(&self, session_id: &str) -> Option<Session> {
+        let lane = self.inner.sessions.lane(session_id).await.ok()?;
+        loop {
+            // An answer leaves the lane just before the state comes to rest.
+            match lane.at_rest() {
+                Some(held) => return held,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
 }

@@ -19,6 +19,7 @@ use crate::listing;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::signals::receive;
+use crate::visibility::Shown;
 
 /// Sessions listed from the store at a time during the initial sync.
 const PAGE: usize = 256;
@@ -36,6 +37,7 @@ pub(crate) struct LifecycleEvent {
 /// `WatchSessions`: one CREATED for each session there is, then live events.
 pub struct SessionWatch {
     sessions: Arc<Sessions>,
+    shown: Shown,
     events: broadcast::Receiver<LifecycleEvent>,
     attached_at: UnixMillis,
     /// Where the initial sync stands; `None` once it is done.
@@ -50,12 +52,13 @@ struct Sync {
 }
 
 impl SessionWatch {
-    pub(crate) fn new(sessions: &Arc<Sessions>) -> Self {
+    pub(crate) fn new(sessions: &Arc<Sessions>, shown: Shown) -> Self {
         Self {
             // Before the first look at the store, so that nothing falls between.
             events: sessions.lifecycle_events(),
             attached_at: sessions.clock().now(),
             sessions: Arc::clone(sessions),
+            shown,
             sync: Some(Sync { after: None }),
             ready: VecDeque::new(),
             recent: HashSet::new(),
@@ -78,6 +81,9 @@ impl SessionWatch {
                 continue;
             }
             let event = receive(&mut self.events, "WatchSessions").await?;
+            if !self.shown.includes(&event.session) {
+                continue;
+            }
             if event.event_type == EventType::Created && self.recent.remove(&event.session.session_id) {
                 continue;
             }
@@ -97,6 +103,9 @@ impl SessionWatch {
         for summarized in page {
             let summary =
                 Summary::from_bytes(summarized.summary.bytes).map_err(|error| listing::unreadable(&error))?;
+            if !self.shown.includes(&summary.metadata) {
+                continue;
+            }
             if summary.metadata.started_at_unix_ms >= self.attached_at.0 - PUBLISH_MARGIN_MS {
                 self.recent.insert(summary.metadata.session_id.clone());
             }

@@ -24,6 +24,9 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     let options = EngineOptions {
         limits: config.limits.clone(),
         transport_endpoints: endpoints(&config),
+        policies_read_only: config.policies.is_some(),
+        policies: config.policies.clone().unwrap_or_default(),
+        visibility: config.visibility,
         ..EngineOptions::default()
     };
     let engine = Engine::open(store, Arc::new(SystemClock), options)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors};
-use crate::{app, demo, logging};
+use crate::{app, demo, logging, policies};
 
 /// MACP over gRPC, HTTP and WebSocket in one binary.
 #[derive(Debug, Parser)]
@@ -49,6 +49,12 @@ impl RunError {
 /// Runs the subcommand to its end.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, RunError> {
     let command = arguments.command.unwrap_or(Command::Serve);
+    if std::env::var("MACP_POLICIES_DRY_RUN").as_deref() == Ok("1") {
+        let directory = std::env::var_os("MACP_POLICIES_DIR")
+            .ok_or_else(|| RunError::start("MACP_POLICIES_DRY_RUN=1", "MACP_POLICIES_DIR is not set"))?;
+        return policies::dry_run(directory.as_ref())
+            .map_err(|why| RunError::start("MACP_POLICIES_DIR", why));
+    }
     let config = match command {
         Command::Serve => Config::from_env(&|name| std::env::var(name).ok())?,
         Command::Demo => demo::config(&|name| std::env::var(name).ok())?,

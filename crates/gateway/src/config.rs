@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use macp_auth::{Authenticator, StaticTokens};
-use macp_engine::Limits;
+use macp_engine::{Limits, Visibility};
+use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
 /// A way to look a variable up; a seam, so that tests need no process environment.
@@ -38,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) max_concurrent_streams: u32,
     /// How long a shutdown waits for what is in flight (`MACP_SHUTDOWN_DRAIN_SECS`).
     pub(crate) drain: Duration,
+    /// Policies to register at the start; with a directory the registry is read-only (`MACP_POLICIES_DIR`).
+    pub(crate) policies: Option<Vec<Policy>>,
+    /// Whose sessions listings show (`MACP_SESSION_VISIBILITY`: `own` or `all`).
+    pub(crate) visibility: Visibility,
     /// Whether gRPC reflection is served (`MACP_GRPC_REFLECTION`).
     pub(crate) reflection: bool,
 }
@@ -63,6 +68,11 @@ pub(crate) struct PublicUrl {
 }
 
 impl PublicUrl {
+    /// Scheme, host and port, as in an `Origin` header.
+    pub(crate) fn origin(&self) -> String {
+        self.url[..self.url.len() - self.prefix.len()].to_owned()
+    }
+
     /// The host alone, as in a `Host` header without its port.
     pub(crate) fn host(&self) -> &str {
         match self.authority.rsplit_once(':') {
@@ -212,6 +222,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
             10,
             "a whole number of seconds",
         )),
+        policies: policies(reader),
+        visibility: visibility(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
     })
 }
@@ -244,6 +256,23 @@ fn storage(reader: &mut Reader<'_>) -> Storage {
         return Storage::Memory;
     }
     Storage::Directory(reader.text("MACP_DATA_DIR").unwrap_or_else(|| "macp-data".into()).into())
+}
+
+fn policies(reader: &mut Reader<'_>) -> Option<Vec<Policy>> {
+    let directory = reader.text("MACP_POLICIES_DIR")?;
+    let loaded = crate::policies::load(directory.as_ref());
+    loaded.map_err(|why| reader.errors.push(format!("MACP_POLICIES_DIR={directory:?}: {why}"))).ok()
+}
+
+fn visibility(reader: &mut Reader<'_>) -> Visibility {
+    match reader.text("MACP_SESSION_VISIBILITY").as_deref() {
+        None | Some("own") => Visibility::Own,
+        Some("all") => Visibility::All,
+        Some(other) => {
+            reader.errors.push(format!("MACP_SESSION_VISIBILITY={other:?} is neither own nor all"));
+            Visibility::Own
+        }
+    }
 }
 
 fn authenticator(reader: &mut Reader<'_>, insecure: bool) -> Option<Authenticator> {
@@ -307,6 +336,10 @@ fn parse_public_url(text: &str, insecure: bool) -> Result<PublicUrl, &'static st
     let prefix = if uri.path() == "/" { "" } else { uri.path() };
     if prefix.contains("//") {
         return Err("must not have an empty path segment");
+    }
+    // These would be patterns and not text in a route.
+    if prefix.contains([':', '*', '{', '}']) {
+        return Err("must not have `:`, `*`, `{` or `}` in its path");
     }
     Ok(PublicUrl {
         url: text.to_owned(),
@@ -416,10 +449,13 @@ mod tests {
             "https://macp.example/a?b",
             "https://macp.example/a#b",
             "https://macp.example/a//b",
+            "https://macp.example/:a",
+            "https://macp.example/*",
         ] {
             assert!(ok(bad).is_err(), "{bad}");
         }
-        assert!(parse_public_url("http://localhost:8080", true).is_ok());
+        let url = parse_public_url("http://localhost:8080/a", true).unwrap();
+        assert_eq!((url.origin().as_str(), url.host()), ("http://localhost:8080", "localhost"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod connection;
 mod demo;
 mod listener;
 mod logging;
+mod policies;
 mod routes;
 mod shutdown;
 mod sniff;

@@ -11,7 +11,7 @@ use macp_engine::Engine;
 use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
 
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
 use crate::web;
 
 /// The routes of the listener at `addr`.
@@ -27,7 +27,13 @@ pub(crate) fn of(config: &Config, engine: &Engine, sockets: &Sockets, addr: Sock
     };
     let ws_options = macp_transport_ws::Options {
         prefix,
-        allowed_origins: config.cors_origins.iter().map(str::to_owned).collect(),
+        // Behind a proxy that terminates TLS, the page's own origin is the public one.
+        allowed_origins: config
+            .cors_origins
+            .iter()
+            .map(str::to_owned)
+            .chain(config.public_url.iter().map(PublicUrl::origin))
+            .collect(),
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
         timing: macp_transport_ws::Timing { drain: config.drain, ..macp_transport_ws::Timing::default() },

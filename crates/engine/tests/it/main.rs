@@ -1,7 +1,9 @@
 //! The engine with a memory store: what callers are promised, whatever the transport.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod faults;
 mod lifecycle;
+mod registering;
 mod sending;
 mod subscribing;
 mod support;

@@ -42,7 +42,8 @@ async fn a_watcher_that_falls_behind_is_told() {
 }
 
 async fn event(watch: &mut macp_engine::SessionWatch) -> (EventType, String) {
-    let event = watch.next().await.unwrap().event.unwrap();
+    let next = tokio::time::timeout(std::time::Duration::from_secs(10), watch.next()).await;
+    let event = next.expect("an event in time").unwrap().event.unwrap();
     (event.event_type(), event.session.unwrap().session_id)
 }
 
@@ -54,7 +55,8 @@ async fn sessions_are_synced_once_and_then_live() {
     for id in before {
         accept(&engine, "agent://a", start(id)).await;
     }
-    let mut watch = engine.watch_sessions(&identity("agent://w")).await.unwrap();
+    let observer = caller("agent://w", |c| c.capabilities.is_observer = true);
+    let mut watch = engine.watch_sessions(&observer).await.unwrap();
     assert_eq!(event(&mut watch).await, (EventType::Created, before[0].clone()));
     // Started while the sync is under way: once, by the sync or live.
     for id in after {
@@ -126,4 +128,43 @@ async fn listing_pages_without_gaps() {
         let refusal = engine.list_sessions(&identity("agent://a"), request).await.unwrap_err();
         assert_eq!(refusal.code.name(), "INVALID_REQUEST");
     }
+}
+
+#[tokio::test]
+async fn an_identity_is_shown_only_its_own_sessions() {
+    let Fixture { engine, .. } = fixture().await;
+    let (own, others) = ("session-own-0123456789ab", "session-theirs-012345678");
+    accept(&engine, "agent://a", start(own)).await;
+    let mut stranger = start(others);
+    let payload = SessionStartPayload {
+        participants: vec!["agent://x".into()],
+        mode_version: "1.0.0".into(),
+        configuration_version: "1".into(),
+        ttl_ms: 60_000,
+        ..SessionStartPayload::default()
+    };
+    stranger.payload = prost::Message::encode_to_vec(&payload).into();
+    accept(&engine, "agent://y", stranger).await;
+    let observer = caller("agent://w", |c| c.capabilities.is_observer = true);
+    for (who, shown) in [
+        (identity("agent://a"), &[own][..]),
+        (identity("agent://b"), &[own]),
+        (identity("agent://x"), &[others]),
+        (identity("agent://y"), &[others]),
+        (identity("agent://z"), &[]),
+        (observer, &[own, others]),
+    ] {
+        let listed = engine.list_sessions(&who, ListSessionsRequest::default()).await.unwrap();
+        let ids: Vec<_> = listed.sessions.iter().map(|session| session.session_id.as_str()).collect();
+        assert_eq!(ids, shown, "{who:?}");
+        let mut watch = engine.watch_sessions(&who).await.unwrap();
+        for expected in shown {
+            assert_eq!(event(&mut watch).await, (EventType::Created, (*expected).to_owned()));
+        }
+        assert!(watch.next().now_or_never().is_none(), "{who:?}");
+    }
+    let open = fixture_with(|options| options.visibility = macp_engine::Visibility::All).await.engine;
+    accept(&open, "agent://a", start(own)).await;
+    let listed = open.list_sessions(&identity("agent://z"), ListSessionsRequest::default()).await.unwrap();
+    assert_eq!(listed.sessions.len(), 1);
 }
