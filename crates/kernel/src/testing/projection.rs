@@ -29,7 +29,20 @@ fn of_decision(state: &decision::Decision) -> Value {
     let votes = object(state.votes.iter().map(|(id, votes)| {
         (id, object(votes.iter().map(|(sender, choice)| (sender, json!({ "vote": choice.name() })))))
     }));
-    json!({ "phase": format!("{:?}", state.phase), "proposals": proposals, "votes": votes })
+    let objections: Vec<Value> = state.objections.iter().map(of_objection).collect();
+    json!({
+        "phase": format!("{:?}", state.phase), "proposals": proposals, "objections": objections, "votes": votes,
+    })
+}
+
+fn of_objection(objection: &decision::Objection) -> Value {
+    let severity = match objection.severity {
+        decision::Severity::Low => "low",
+        decision::Severity::Medium => "medium",
+        decision::Severity::High => "high",
+        decision::Severity::Critical => "critical",
+    };
+    json!({ "proposal_id": objection.proposal_id, "severity": severity, "sender": objection.sender })
 }
 
 fn of_proposal(state: &proposal::Negotiation, session: &Session) -> Value {
