@@ -1,0 +1,713 @@
+"""The same generated traffic to the gateway and to the reference server; every difference must be a documented one.
+
+Usage: e2e/differential.py [--sessions N] [--seed S] [--only NUMBER] [--policies N] [--modes N] [--verbose]
+
+First both servers get the same calls on their registries of modes and policies, then N sessions (default 500), most of
+them over gRPC and a quarter over HTTP. Compared are every Ack or status, the metadata of GetSession, the listings, and
+each session's accepted history, replayed over gRPC and as server-sent events. Clocks and the words of messages are
+not compared.
+
+A difference passes when a row of ALLOWED explains it; each row is described in docs/compatibility.md under the same
+name. `--only` repeats one session and prints all of it. `--verbose` counts every kind of answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime
+import http.client
+import json
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from checks import record
+from gateway import REPOSITORY, Gateway, reference
+from macp.v1 import core_pb2, core_pb2_grpc, envelope_pb2, policy_pb2
+from traffic import (
+    ADMIN,
+    AGENTS,
+    ANONYMOUS,
+    DECISION,
+    MAX_PAYLOAD,
+    MODES,
+    NOBODY,
+    TOKENS,
+    Plan,
+    Step,
+    as_json,
+    make_modes,
+    make_plan,
+    make_policies,
+)
+
+CALL_WITHIN = 20.0
+WORKERS = 4
+UNEXPECTED_SHOWN = 20
+
+SETTINGS = {
+    "MACP_ALLOW_INSECURE": "1",
+    "MACP_MEMORY_ONLY": "1",
+    "MACP_AUTH_TOKENS_JSON": json.dumps(TOKENS),
+    "MACP_SESSION_START_LIMIT_PER_MINUTE": "10000000",
+    "MACP_MESSAGE_LIMIT_PER_MINUTE": "10000000",
+    "MACP_MAX_PAYLOAD_BYTES": str(MAX_PAYLOAD),
+    "MACP_LIST_SESSIONS_MAX_PAGE_SIZE": "1000",
+    "RUST_LOG": "error",
+}
+# The reference server lists every session to everybody; the gateway does so when told.
+OURS = {"MACP_SESSION_VISIBILITY": "all"}
+
+STATES = {number: name.removeprefix("SESSION_STATE_") for name, number in envelope_pb2.SessionState.items()}
+
+View = dict[str, Any]
+
+
+# --- one server -----------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """A connection to one server; every answer becomes a View without clocks and wording."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self.channel = grpc.insecure_channel(gateway.grpc, options=options)
+        self.stub = core_pb2_grpc.MACPRuntimeServiceStub(self.channel)
+        self.http = http.client.HTTPConnection(gateway.http, timeout=CALL_WITHIN)
+
+    def close(self) -> None:
+        self.channel.close()
+        self.http.close()
+
+    def begin(self, name: str, request: Any, caller: str) -> Callable[[], View]:
+        """Start a call over gRPC; the function waits for its answer."""
+        metadata = [("authorization", f"Bearer tok-{caller}")] if caller != ANONYMOUS else []
+        future = getattr(self.stub, name).future(request, metadata=metadata, timeout=CALL_WITHIN)
+
+        def finish() -> View:
+            try:
+                return {"message": future.result()}
+            except grpc.RpcError as failure:
+                return status_of(failure)
+
+        return finish
+
+    def call(self, name: str, request: Any, caller: str) -> View:
+        return self.begin(name, request, caller)()
+
+    def post(self, name: str, body: Any, caller: str) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {"Content-Type": "application/json"}
+        if caller != ANONYMOUS:
+            headers["Authorization"] = f"Bearer tok-{caller}"
+        self.http.request("POST", f"/macp/v1/{name}", json.dumps(body), headers)
+        answer = self.http.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            # A server may close a connection whose request it answered without reading it to the end.
+            self.http.close()
+        return answer, text
+
+    def post_json(self, name: str, body: Any, caller: str) -> View:
+        answer, text = self.post(name, body, caller)
+        return {"status": answer.status, "code": answer.headers.get("MACP-Error-Code"), "body": json.loads(text or b"{}")}
+
+    def replay(self, session_id: str, caller: str) -> Iterator[envelope_pb2.Envelope]:
+        """Subscribe from the beginning, half-close, and read what there is."""
+        request = core_pb2.StreamSessionRequest(subscribe_session_id=session_id)
+        metadata = [("authorization", f"Bearer tok-{caller}")]
+        for response in self.stub.StreamSession(iter([request]), metadata=metadata, timeout=CALL_WITHIN):
+            yield response
+
+
+def status_of(failure: grpc.RpcError) -> View:
+    trailers = {name: value for name, value in failure.trailing_metadata() or ()}
+    view = {"status": failure.code().name, "code": trailers.get("macp-error-code", "")}
+    if details := trailers.get("macp-error-details-bin"):
+        view["details"] = details_of(details)
+    return view
+
+
+def details_of(details: bytes) -> Any:
+    """Structured details without their wording."""
+    if not details:
+        return None
+    parsed = json.loads(details)
+    if set(parsed) == {"reasons", "denials"}:
+        return {
+            "reasons": len(parsed["reasons"]),
+            "denials": [[one["code"], one.get("participants", [])] for one in parsed["denials"]],
+        }
+    return parsed
+
+
+def error_of(error: envelope_pb2.MACPError) -> View:
+    view = {"code": error.code, "session_id": error.session_id, "message_id": error.message_id}
+    return {**view, "details": details_of(error.details)}
+
+
+def ack_view(ack: envelope_pb2.Ack) -> View:
+    view = {
+        "ok": ack.ok,
+        "duplicate": ack.duplicate,
+        "message_id": ack.message_id,
+        "session_id": ack.session_id,
+        "state": STATES[ack.session_state],
+        "dated": ack.accepted_at_unix_ms != 0,
+    }
+    if ack.HasField("error"):
+        view["error"] = error_of(ack.error)
+    return view
+
+
+def ack_from_json(ack: View) -> View:
+    view = {
+        "ok": ack["ok"],
+        "duplicate": ack["duplicate"],
+        "message_id": ack["message_id"],
+        "session_id": ack["session_id"],
+        "state": ack["session_state"].removeprefix("SESSION_STATE_"),
+        "dated": ack["accepted_at_unix_ms"] != 0,
+        "members": sorted(ack),
+    }
+    if "error" in ack:
+        error = ack["error"]
+        view["error"] = {
+            **{name: error[name] for name in ("code", "session_id", "message_id")},
+            "details": details_of(base64.b64decode(error["details"])),
+            "members": sorted(error),
+        }
+    return view
+
+
+def metadata_view(one: core_pb2.SessionMetadata, plan: Plan | None) -> View:
+    view = {
+        "session_id": one.session_id,
+        "mode": one.mode,
+        "state": STATES[one.state],
+        "versions": [one.mode_version, one.configuration_version, one.policy_version],
+        "participants": list(one.participants),
+        "activity": {each.participant_id: each.message_count for each in one.participant_activity},
+        "initiator": one.initiator,
+        "context_id": one.context_id,
+        # The reference server's order changes from answer to answer.
+        "extension_keys": sorted(one.extension_keys),
+        "started": one.started_at_unix_ms != 0,
+    }
+    if plan and plan.base_ms and not plan.paused:
+        view["expires_at"] = one.expires_at_unix_ms
+    return view
+
+
+def stamp(value: Any, plan: Plan) -> Any:
+    """A timestamp, unless it is none of the client's own."""
+    sent = {step.envelope.timestamp_unix_ms for step in plan.steps if step.envelope}
+    if isinstance(value, str):
+        value = round(datetime.datetime.fromisoformat(value).timestamp() * 1000)
+    return value if value in sent or value == 0 else "the server's"
+
+
+def envelope_view(one: envelope_pb2.Envelope, plan: Plan) -> View:
+    return {
+        "version": one.macp_version,
+        "mode": one.mode,
+        "type": one.message_type,
+        "message_id": one.message_id,
+        "session_id": one.session_id,
+        "sender": one.sender,
+        "timestamp": stamp(one.timestamp_unix_ms, plan),
+        "payload": one.payload.hex(),
+    }
+
+
+# --- differences ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Difference:
+    """One place where the answers to one step differ."""
+
+    plan: Plan | None
+    step: Step
+    where: str
+    theirs: Any
+    ours: Any
+    views: tuple[View, View] = field(repr=False, default_factory=lambda: ({}, {}))
+    request: Any = None
+
+    @property
+    def kind(self) -> str:
+        return self.step.envelope.message_type if self.step.envelope else ""
+
+    @property
+    def note(self) -> str:
+        return self.step.note
+
+    def refused_by_both(self) -> bool:
+        acks = [view.get("ack") for view in self.views]
+        return all(ack is not None and not ack["ok"] for ack in acks)
+
+
+def differences(theirs: Any, ours: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The innermost places where two answers differ."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in [*theirs, *(name for name in ours if name not in theirs)]:
+            yield from differences(theirs.get(name), ours.get(name), f"{where}.{name}" if where else name)
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
+            yield from differences(one, other, f"{where}[{number}]")
+    elif theirs != ours or type(theirs) is not type(ours):
+        yield where, theirs, ours
+
+
+Rule = Callable[[Difference], bool]
+
+ALLOWED: dict[str, Rule] = {}
+
+
+def explains(name: str) -> Callable[[Rule], Rule]:
+    """Register a rule under the name of its row in docs/compatibility.md."""
+
+    def add(rule: Rule) -> Rule:
+        ALLOWED[name] = rule
+        return rule
+
+    return add
+
+
+@explains("refusal-time")
+def _(one: Difference) -> bool:
+    return one.where == "ack.dated" and one.refused_by_both() and (one.theirs, one.ours) == (True, False)
+
+
+@explains("refusal-state")
+def _(one: Difference) -> bool:
+    return one.where == "ack.state" and one.refused_by_both() and one.theirs == "UNSPECIFIED"
+
+
+@explains("signal-state")
+def _(one: Difference) -> bool:
+    ambient = one.kind in ("Signal", "Progress")
+    return one.where == "ack.state" and ambient and (one.theirs, one.ours) == ("OPEN", "UNSPECIFIED")
+
+
+@explains("activity-counts-start")
+def _(one: Difference) -> bool:
+    match = re.fullmatch(r"metadata\.activity\.(.*)", one.where)
+    initiator = one.views[1].get("metadata", {}).get("initiator")
+    return bool(match) and match[1] == initiator and one.ours == (one.theirs or 0) + 1
+
+
+@explains("client-lifecycle-types")
+def _(one: Difference) -> bool:
+    control = one.kind in ("SessionCancel", "SessionSuspend", "SessionResume")
+    return control and one.where == "ack.error.code" and one.ours == "INVALID_ENVELOPE"
+
+
+@explains("prompt-expiry")
+def _(one: Difference) -> bool:
+    return one.where.endswith("state") and (one.theirs, one.ours) == ("OPEN", "EXPIRED")
+
+
+@explains("multi-round-array")
+def _(one: Difference) -> bool:
+    array = one.kind == "Contribute" and one.step.envelope.payload.startswith(b"[")
+    return array and one.where.startswith("ack.")
+
+
+def registering(one: Difference) -> policy_pb2.PolicyDescriptor | None:
+    """The policy of a registration that the reference server takes and the gateway refuses."""
+    descriptor = getattr(one.request, "policy_descriptor", None)
+    only_theirs = (one.views[0].get("ok"), one.views[1].get("ok")) == (True, False)
+    return descriptor if only_theirs and one.where in ("ok", "error", "definition") else None
+
+
+@explains("policy-text")
+def _(one: Difference) -> bool:
+    descriptor = registering(one)
+    if descriptor is None:
+        return False
+    try:
+        pairs = lambda members: dict(members) if len(dict(members)) == len(members) else 1 / 0  # noqa: E731
+        return not isinstance(json.loads(descriptor.rules, object_pairs_hook=pairs), dict)
+    except (json.JSONDecodeError, ZeroDivisionError):
+        return True
+
+
+@explains("quorum-count-type")
+def _(one: Difference) -> bool:
+    descriptor = registering(one)
+    return descriptor is not None and json.loads(descriptor.rules).get("threshold", {}).get("type") == "count"
+
+
+@explains("policy-whole-numbers")
+def _(one: Difference) -> bool:
+    descriptor = getattr(one.request, "policy_descriptor", None)
+    only_ours = (one.views[0].get("ok"), one.views[1].get("ok")) == (False, True)
+    return only_ours and descriptor is not None and re.search(r'"(?:veto_threshold|max_rounds|implicit_accept_timeout_ms)": \d+\.0\b', descriptor.rules) is not None
+
+
+@explains("default-policy-rules")
+def _(one: Difference) -> bool:
+    return one.where.startswith("policies.policy.default.rules.")
+
+
+@explains("policy-registered-at")
+def _(one: Difference) -> bool:
+    return one.where.endswith(".dated") and one.where.startswith("policies.") and one.ours is True
+
+
+def undocumented() -> list[str]:
+    """Rows of ALLOWED that docs/compatibility.md does not name, and rows there that are not in ALLOWED."""
+    text = (REPOSITORY / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.M))
+    missing = [f"row {name} is not in docs/compatibility.md" for name in ALLOWED if name not in named]
+    return missing + [f"docs/compatibility.md has a row {name} that nothing here uses" for name in named - set(ALLOWED)]
+
+
+class Report:
+    """What was seen, and which differences nothing explains."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.explained: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self.unexpected: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def compare(
+        self,
+        plan: Plan | None,
+        step: Step,
+        theirs: View,
+        ours: View,
+        before: Sequence[str] = (),
+        request: Any = None,
+    ) -> bool:
+        """Judge two answers; whether they agree so far that the session can go on."""
+        same = True
+        for where, one, other in differences(theirs, ours):
+            found = Difference(plan, step, where, one, other, (theirs, ours), request)
+            row = next((name for name, rule in ALLOWED.items() if rule(found)), None)
+            same &= not re.fullmatch(r"(ack\.)?(ok|status|ack|duplicate)|status", where)
+            with self._lock:
+                if row:
+                    self.explained[row] += 1
+                    continue
+                kind = f"{where}: reference {short(one)}, gateway {short(other)}, on {short(found.kind or step.call)} {found.note}"
+                self.unexpected[kind] += 1
+                self.examples.setdefault(kind, self._describe(plan, step, found, before))
+        return same
+
+    def _describe(self, plan: Plan | None, step: Step, found: Difference, before: Sequence[str]) -> str:
+        lines = [f"{found.where}: reference {short(found.theirs)}, gateway {short(found.ours)}"]
+        if plan:
+            lines.append(
+                f"  session {plan.number} ({plan.mode} over {plan.binding}, policy {plan.policy or 'none'}, initiator"
+                f" {plan.initiator}, participants {plan.participants}); repeat with --seed {plan.seed} --only {plan.number}"
+            )
+            lines += [f"    {one}" for one in before[-6:]]
+        lines.append(f"  > {step}")
+        return "\n".join(lines)
+
+    def saw(self, what: str) -> None:
+        with self._lock:
+            self.answers[what] += 1
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 160 else f"{text[:160]}..."
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+Pair = tuple[Server, Server]
+CONTROL = {"cancel": "CancelSession", "suspend": "SuspendSession", "resume": "ResumeSession"}
+
+
+def submit(server: Server, plan: Plan, step: Step) -> Callable[[], View]:
+    """Start one step on one server."""
+    if step.call == "send" and plan.binding == "http":
+        answer = server.post_json("Send", {"envelope": as_json(step.envelope)}, step.caller)
+
+        def view() -> View:
+            if "ack" in answer["body"]:
+                return {"ack": ack_from_json(answer["body"]["ack"])}
+            return {"status": answer["status"], "code": answer["code"], "members": sorted(answer["body"])}
+
+        return view
+    if step.call == "send":
+        finish = server.begin("Send", core_pb2.SendRequest(envelope=step.envelope), step.caller)
+    elif step.call == "get":
+        finish = server.begin("GetSession", core_pb2.GetSessionRequest(session_id=plan.session_id), step.caller)
+    else:
+        name = CONTROL[step.call]
+        request = getattr(core_pb2, f"{name}Request")(session_id=plan.session_id, reason="compare")
+        finish = server.begin(name, request, step.caller)
+
+    def view() -> View:
+        answer = finish()
+        message = answer.get("message")
+        if message is None:
+            return answer
+        return {"metadata": metadata_view(message.metadata, plan)} if step.call == "get" else {"ack": ack_view(message.ack)}
+
+    return view
+
+
+def play(pair: Pair, plan: Plan, report: Report, show: bool = False) -> None:
+    """One session on both servers: its steps, a cancel if it is still open, and its history."""
+    before: list[str] = []
+    ended = [*plan.steps, Step("cancel", plan.initiator), Step("get", plan.initiator)]
+    for step in ended:
+        if step.call == "wait":
+            time.sleep(step.ms / 1000)
+            continue
+        theirs, ours = (finish() for finish in [submit(server, plan, step) for server in pair])
+        ack = theirs.get("ack")
+        outcome = theirs.get("code") if ack is None else (ack.get("error") or {}).get("code")
+        report.saw(f"{plan.mode} {step.call} {'duplicate' if ack and ack['duplicate'] else outcome or 'ok'}")
+        if ack and ack["state"] == "RESOLVED" and step.envelope and step.envelope.message_type == "Commitment":
+            report.saw(f"{plan.mode} resolved" if not ack["duplicate"] else "repeated commitments")
+        if show:
+            print(f"> {step}\n    reference {theirs}\n    gateway   {ours}")
+        if not report.compare(plan, step, theirs, ours, before):
+            report.saw("sessions that parted")
+            return
+        before.append(f"{step} -> {outcome or 'ok'}")
+    theirs, ours = (replayed(server, plan) for server in pair)
+    if show:
+        print(f"history\n    reference {theirs}\n    gateway   {ours}")
+    report.compare(plan, Step("replay over gRPC", plan.initiator), theirs, ours, before)
+    if plan.number % 2 == 0:
+        theirs, ours = (events(server, plan) for server in pair)
+        report.compare(plan, Step("replay as events", plan.initiator), theirs, ours, before)
+    report.saw("histories")
+    report.answers["envelopes in histories"] += len(theirs.get("envelopes", []))
+
+
+def replayed(server: Server, plan: Plan) -> View:
+    """The history over gRPC."""
+    seen: list[Any] = []
+    view: View = {"envelopes": seen}
+    try:
+        for response in server.replay(plan.session_id, plan.initiator):
+            if response.HasField("error"):
+                seen.append(error_of(response.error))
+            else:
+                seen.append(envelope_view(response.envelope, plan))
+    except grpc.RpcError as failure:
+        view |= status_of(failure)
+    return view
+
+
+EVENT = re.compile(r"^(?:id: ?(?P<id>.*)\n)?(?:event: ?(?P<event>.*)\n)?(?:id: ?(?P<id2>.*)\n)?data: ?(?P<data>.*)$")
+
+
+def events(server: Server, plan: Plan) -> View:
+    """The history as server-sent events; it ends by itself because the session has ended."""
+    answer, body = server.post("StreamSession", {"subscribe_session_id": plan.session_id}, plan.initiator)
+    if answer.status != 200:
+        return {"status": answer.status, "code": answer.headers.get("MACP-Error-Code")}
+    seen = []
+    for block in body.decode().split("\n\n"):
+        block = "\n".join(line for line in block.splitlines() if not line.startswith(":"))
+        if not block:
+            continue
+        match = EVENT.match(block)
+        assert match, f"not an event as agreed: {block!r}"
+        data = json.loads(match["data"])
+        for error in [data["error"]] if "error" in data else []:
+            error.pop("message")
+        for envelope in [data["envelope"]] if "envelope" in data else []:
+            envelope["timestamp"] = stamp(envelope["timestamp"], plan)
+        seen.append({"event": match["event"], "id": match["id"] or match["id2"], "data": data})
+    return {"envelopes": seen}
+
+
+def registries(pair: Pair, arguments: argparse.Namespace, report: Report) -> dict[str, list[str]]:
+    """The same calls on both registries; the policies that sessions may name, by mode."""
+    calls: list[tuple[str, Any]] = []
+    names = {"register": "RegisterExtMode", "unregister": "UnregisterExtMode", "promote": "PromoteMode"}
+    for kind, what in make_modes(arguments.seed, arguments.modes):
+        if kind == "register":
+            request: Any = core_pb2.RegisterExtModeRequest(mode_descriptor=what)
+        elif kind == "unregister":
+            request = core_pb2.UnregisterExtModeRequest(mode=what)
+        else:
+            request = core_pb2.PromoteModeRequest(mode=what[0], promoted_mode_name=what[1])
+        calls.append((names[kind], request))
+        calls.append(("ListModes", core_pb2.ListModesRequest()))
+        calls.append(("ListExtModes", core_pb2.ListExtModesRequest()))
+    calls += [
+        ("RegisterPolicy", policy_pb2.RegisterPolicyRequest(policy_descriptor=one))
+        for one in make_policies(arguments.seed, arguments.policies)
+    ]
+    calls += [("ListPolicies", policy_pb2.ListPoliciesRequest(mode=mode)) for mode in ["", *MODES, "*", "unknown"]]
+    gone = ["policy.default", "policy.std.majority", "policy.std.none", "policy.unknown", ""]
+    calls += [("UnregisterPolicy", policy_pb2.UnregisterPolicyRequest(policy_id=one)) for one in gone]
+    calls += [("GetPolicy", policy_pb2.GetPolicyRequest(policy_id=one)) for one in [*gone, "policy.diff.implicit"]]
+    policies: dict[str, list[str]] = {}
+    for name, request in calls:
+        theirs, ours = (registry_view(server.call(name, request, ADMIN)) for server in pair)
+        step = Step(f"{name}({' '.join(str(request).split())})", ADMIN)
+        report.compare(None, step, theirs, ours, request=request)
+        if name == "RegisterPolicy" and theirs.get("ok") != ours.get("ok"):
+            # What only one server has would show in every listing from here on.
+            undo = policy_pb2.UnregisterPolicyRequest(policy_id=request.policy_descriptor.policy_id)
+            pair[0 if theirs.get("ok") else 1].call("UnregisterPolicy", undo, ADMIN)
+        report.saw(f"{name} {'ok' if theirs.get('ok', True) and 'status' not in theirs else 'refused'}")
+        if name == "RegisterPolicy" and theirs.get("ok") and ours.get("ok"):
+            descriptor = request.policy_descriptor
+            for mode in MODES if descriptor.mode == "*" else [descriptor.mode]:
+                policies.setdefault(mode, []).append(descriptor.policy_id)
+    for caller in (AGENTS[0], NOBODY, ANONYMOUS):
+        for name, request in calls[:1] + calls[-1:] + [one for one in calls if one[0] == "RegisterPolicy"][:1]:
+            theirs, ours = (registry_view(server.call(name, request, caller)) for server in pair)
+            report.compare(None, Step(f"{name} without the right to", caller), theirs, ours)
+    return policies
+
+
+def registry_view(answer: View) -> View:
+    message = answer.get("message")
+    if message is None:
+        return answer
+    if hasattr(message, "ok"):
+        prefixed = message.error.startswith("INVALID_POLICY_DEFINITION")
+        view = {"ok": message.ok, "error": bool(message.error), "definition": prefixed}
+        return {**view, "mode": message.mode} if hasattr(message, "mode") else view
+    if hasattr(message, "modes"):
+        return {"modes": [mode_view(one) for one in message.modes]}
+    descriptors = message.descriptors if hasattr(message, "descriptors") else [message.policy_descriptor]
+    return {"policies": {one.policy_id: policy_view(one) for one in descriptors}, "order": [o.policy_id for o in descriptors]}
+
+
+def mode_view(one: core_pb2.ModeDescriptor) -> View:
+    return {
+        **{name: getattr(one, name) for name in ("mode", "mode_version", "determinism_class", "participant_model")},
+        "message_types": list(one.message_types),
+        "terminal_message_types": list(one.terminal_message_types),
+    }
+
+
+def policy_view(one: policy_pb2.PolicyDescriptor) -> View:
+    return {
+        "mode": one.mode,
+        "description": one.description,
+        "schema_version": one.schema_version,
+        "rules": json.loads(one.rules),
+        "dated": one.registered_at_unix_ms != 0,
+    }
+
+
+def listings(pair: Pair, report: Report) -> None:
+    """Every session, page by page, to somebody who may see all of them."""
+    token = ["", ""]
+    for number in range(10_000):
+        pages = []
+        for side, server in enumerate(pair):
+            request = core_pb2.ListSessionsRequest(page_size=97, page_token=token[side])
+            answer = server.call("ListSessions", request, AGENTS[0])
+            message = answer.get("message")
+            if message is None:
+                pages.append(answer)
+                continue
+            token[side] = message.next_page_token
+            shown = {one.session_id: metadata_view(one, None) for one in message.sessions}
+            for one in shown.values():
+                one.pop("activity")
+            pages.append({"order": list(shown), "sessions": shown, "more": bool(message.next_page_token)})
+        report.compare(None, Step(f"ListSessions, page {number + 1}", AGENTS[0]), pages[0], pages[1])
+        if not all(token):
+            return
+
+
+def compare(arguments: argparse.Namespace, report: Report, servers: tuple[Gateway, Gateway]) -> None:
+    def connect() -> Pair:
+        return Server(servers[0]), Server(servers[1])
+
+    pair = connect()
+    policies = registries(pair, arguments, report)
+    now_ms = int(time.time() * 1000)
+    numbers = [arguments.only] if arguments.only is not None else range(arguments.sessions)
+    plans = [make_plan(arguments.seed, number, now_ms, policies) for number in numbers]
+    waiting = list(reversed(plans))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        mine = connect()
+        try:
+            while waiting and not failures:
+                plan = waiting.pop()
+                try:
+                    play(mine, plan, report, arguments.only is not None)
+                except BaseException as failure:
+                    print(f"in session {plan.number} (--seed {plan.seed} --only {plan.number})", file=sys.stderr)
+                    failures.append(failure)
+        finally:
+            for server in mine:
+                server.close()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(WORKERS, len(plans)))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failures:
+        raise failures[0]
+    listings(pair, report)
+    for server in pair:
+        server.close()
+
+
+def shallow(report: Report, sessions: int) -> list[str]:
+    """What the traffic should have reached and did not; only asked of runs that are large enough."""
+    if sessions < 200:
+        return []
+    wanted = [f"{mode} resolved" for mode in MODES]
+    wanted += [f"{mode} send {code}" for mode in MODES for code in ("INVALID_ENVELOPE", "FORBIDDEN", "SESSION_NOT_OPEN")]
+    wanted += [f"{DECISION} send POLICY_DENIED", "RegisterPolicy ok", "RegisterPolicy refused"]
+    return [f"the traffic never reached: {one}" for one in wanted if not report.answers[one]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, help="one session, with all its answers")
+    parser.add_argument("--policies", type=int, default=150)
+    parser.add_argument("--modes", type=int, default=60)
+    parser.add_argument("--verbose", action="store_true")
+    arguments = parser.parse_args()
+    report = Report()
+    began = time.monotonic()
+    with Gateway(SETTINGS, program=reference()) as theirs, Gateway({**SETTINGS, **OURS}) as ours:
+        compare(arguments, report, (theirs, ours))
+    steps = sum(count for what, count in report.answers.items() if re.match(r"\S+ (send|get|cancel|suspend|resume) ", what))
+    print(f"{arguments.sessions} sessions, {steps} calls, {report.answers['envelopes in histories']} envelopes replayed")
+    if arguments.verbose:
+        print(*(f"{count:8} {what}" for what, count in sorted(report.answers.items())), sep="\n")
+    for row, count in sorted(report.explained.items()):
+        print(f"{count:8} differences explained by {row}")
+    problems = undocumented() + shallow(report, 0 if arguments.only is not None else arguments.sessions)
+    for kind, count in report.unexpected.most_common(UNEXPECTED_SHOWN):
+        print(f"\n{count} x {report.examples[kind]}", file=sys.stderr)
+    if kinds := report.unexpected:
+        print(*(f"{count:8} {kind}" for kind, count in kinds.most_common(3 * UNEXPECTED_SHOWN)), sep="\n", file=sys.stderr)
+        problems.append(f"{kinds.total()} differences of {len(kinds)} kinds that no row explains")
+    print(*problems, sep="\n", file=sys.stderr)
+    passed = not problems
+    name = f"{arguments.sessions} generated sessions on the gateway and the reference server"
+    record(name, passed, time.monotonic() - began)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
