@@ -1,9 +1,10 @@
 //! Our own workload on three embedded engines beside a bare write + fdatasync loop, interleaved in one run.
 //!
-//! `bench-store DIR commits|load [SESSIONS]`; prints Markdown tables. See docs/adr/0006-embedded-store.md.
+//! `bench-store DIR commits|load|store|start|full [SESSIONS]`; prints Markdown tables. See docs/adr/0006-embedded-store.md.
 
 mod bare;
 mod engines;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 use engines::{Engine, Put};
 
 /// A record of one accepted envelope, and the summary stored with it.
-const RECORD: usize = 300;
-const SUMMARY: usize = 350;
+pub const RECORD: usize = 300;
+pub const SUMMARY: usize = 350;
 /// Records of one session before another takes its place.
 const LIFE: u64 = 20;
 
@@ -22,6 +23,9 @@ fn main() {
     match args[2].as_str() {
         "commits" => commits(&dir),
         "load" => load(&dir, args.get(3).map_or(1_000_000, |n| n.parse().expect("a number"))),
+        "store" => store::writers(&dir),
+        "start" => store::start(&dir, args.get(3).map_or(1_000_000, |n| n.parse().expect("a number"))),
+        "full" => store::full(&dir),
         other => panic!("unknown part {other}"),
     }
 }
@@ -38,7 +42,7 @@ fn candidates() -> Vec<(&'static str, Open)> {
     ]
 }
 
-fn bytes(n: u64, len: usize) -> Vec<u8> {
+pub fn bytes(n: u64, len: usize) -> Vec<u8> {
     // Not compressible, not free: one multiply a word.
     let mut x = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut out = Vec::with_capacity(len + 8);
@@ -51,7 +55,7 @@ fn bytes(n: u64, len: usize) -> Vec<u8> {
 }
 
 /// Ids like a UUID: 36 characters in no order.
-fn id(no: u64) -> Vec<u8> {
+pub fn id(no: u64) -> Vec<u8> {
     let h = u128::from(no.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64
         | u128::from(no.wrapping_mul(0xD134_2543_DE82_EF95));
     let s = format!("{h:032x}");
@@ -93,7 +97,7 @@ impl Traffic {
     }
 }
 
-fn written() -> u64 {
+pub fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").expect("/proc");
     let line = io.lines().find(|l| l.starts_with("write_bytes")).expect("write_bytes");
     line.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number")
@@ -243,7 +247,7 @@ fn load(dir: &Path, sessions: u64) {
     }
 }
 
-fn size(dir: &Path) -> u64 {
+pub fn size(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(dir).expect("directory");
     entries
@@ -255,7 +259,7 @@ fn size(dir: &Path) -> u64 {
         .sum()
 }
 
-fn rss_mb() -> u64 {
+pub fn rss_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find(|l| l.starts_with("VmRSS")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number") / 1000

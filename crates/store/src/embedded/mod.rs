@@ -33,6 +33,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use faults::Faults;
@@ -46,7 +47,7 @@ use lock::Lock;
 use round::Job;
 use shared::Shared;
 use tables::Tables;
-use writer::Writer;
+use writer::Line;
 
 /// A permit of the queue stands for this many bytes, since a semaphore counts in 32 bits.
 const ROOM_UNIT: usize = 256;
@@ -57,6 +58,7 @@ const ROOM_UNIT: usize = 256;
 pub struct EmbeddedStore {
     dir: PathBuf,
     shared: Arc<Shared>,
+    line: Arc<Line>,
     room: Arc<Semaphore>,
     room_units: usize,
     /// `None` only while it is dropped.
@@ -94,14 +96,18 @@ impl EmbeddedStore {
         let room_units = (options.queue_bytes / ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared::new(tables_dir, options, tables, lock));
         let (jobs, waiting) = channel();
-        let writer = Writer::new(Arc::clone(&shared), waiting, next_number, next_commit);
+        let line = Arc::new(Line::new(Arc::clone(&shared), next_number, next_commit));
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer.run())
+            .spawn({
+                let (line, shared) = (Arc::clone(&line), Arc::clone(&shared));
+                move || line.run(&shared, &waiting)
+            })
             .map_err(|error| failed(format!("writer thread: {error}")))?;
         Ok(Self {
             dir: dir.to_owned(),
             shared,
+            line,
             room: Arc::new(Semaphore::new(room_units)),
             room_units,
             jobs: Some(jobs),
@@ -157,8 +163,19 @@ impl EmbeddedStore {
         Arc::clone(&self.room).acquire_many_owned(units).await.ok()
     }
 
+    /// Has a job committed, by this thread or the writer's; false if there is no writer any more.
     fn send(&self, job: Job) -> bool {
-        self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+        let Some(jobs) = &self.jobs else { return false };
+        let job = if may_block() {
+            match self.line.commit_alone(job) {
+                None => return true,
+                Some(job) => job,
+            }
+        } else {
+            job
+        };
+        self.line.announce();
+        jobs.send(job).is_ok()
     }
 
     /// Reads on a thread where blocking is fine.
@@ -256,6 +273,12 @@ impl LogStore for EmbeddedStore {
         let Some(key) = side_key(space, key) else { return Ok(None) };
         self.shared.tables()?.side(&key)
     }
+}
+
+/// Whether this thread may block without stopping the runtime's other tasks.
+fn may_block() -> bool {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 /// Makes the names of new directories durable: the data directory's own, and those in it.

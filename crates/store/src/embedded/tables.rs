@@ -194,7 +194,7 @@ impl Tables {
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError> {
         let mut records = Vec::new();
-        self.scan(stream, after, |_, sequence, _, record| {
+        self.scan(stream, after, |sequence, _, record| {
             if records.len() < limit {
                 let position = Position::from_engine(sequence);
                 records.push(Stored { position, record: Bytes::copy_from_slice(record) });
@@ -210,7 +210,7 @@ impl Tables {
         &self,
         stream: &[u8],
         after: Option<u64>,
-        mut each: impl FnMut(&Tail, u64, &layout::Link, &[u8]) -> bool,
+        mut each: impl FnMut(u64, &layout::Link, &[u8]) -> bool,
     ) -> Result<Option<Tail>, StoreError> {
         let Some((tail, _)) = self.head(stream)? else { return Ok(None) };
         let after = after.unwrap_or(0);
@@ -222,7 +222,10 @@ impl Tables {
             layout::record_key(tail.number, after + 1)..=layout::record_key(tail.number, tail.sequence);
         let mut expected = after + 1;
         for guard in self.log.range(range) {
-            let (key, value) = guard.into_inner().map_err(|error| unavailable(&error))?;
+            let (key, value) = guard.into_inner().map_err(|error| match unavailable(&error) {
+                StoreError::Corrupt(why) => StoreError::Corrupt(format!("{}: {why}", name(stream))),
+                error => error,
+            })?;
             let sequence = layout::parse_record_key(&key).map(|(_, sequence)| sequence);
             if sequence != Some(expected) {
                 break;
@@ -230,7 +233,7 @@ impl Tables {
             let (before, record) =
                 layout::unseal_record(&key, &value).map_err(|damage| corrupt(stream, damage))?;
             expected += 1;
-            if !each(&tail, expected - 1, before, record) {
+            if !each(expected - 1, before, record) {
                 return Ok(Some(tail));
             }
         }
@@ -322,15 +325,23 @@ impl Tables {
         records.collect()
     }
 
-    /// The first number of a stream in the log at or after `from`.
-    pub(super) fn number_from(&self, from: u64) -> Result<Option<u64>, StoreError> {
-        match self.log.range(layout::record_key(from, 0)..).next() {
-            None => Ok(None),
-            Some(guard) => {
-                let key = guard.key().map_err(|error| unavailable(&error))?;
-                Ok(layout::parse_record_key(&key).map(|(number, _)| number))
-            }
+    /// Whether the log has anything under a number.
+    pub(super) fn has_number(&self, number: u64) -> Result<bool, StoreError> {
+        let all = layout::record_key(number, 0)..=layout::record_key(number, u64::MAX);
+        match self.log.range(all).next().map(fjall::Guard::key) {
+            None => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) => match unavailable(&error) {
+                StoreError::Corrupt(_) => Ok(true),
+                error => Err(error),
+            },
         }
+    }
+
+    /// Writes the log's newest records from memory into a file.
+    #[cfg(test)]
+    pub(super) fn flush_log(&self) {
+        self.log.rotate_memtable_and_wait().unwrap();
     }
 
     /// Overwrites a stored value as a fault of the disk would.

@@ -106,15 +106,13 @@ impl<'a> Verify<'a> {
                 }
                 self.page = page.into_iter();
             }
-            Phase::Orphans { next, end } => match tables.number_from(next)?.filter(|&number| number < end) {
-                None => self.phase = Phase::Done,
-                Some(number) => {
-                    self.phase = Phase::Orphans { next: number + 1, end };
-                    if !self.seen.contains(&number) {
-                        return Ok(Some(Err(Finding::Orphans { number })));
-                    }
+            Phase::Orphans { next, end } if next < end => {
+                self.phase = Phase::Orphans { next: next + 1, end };
+                if !self.seen.contains(&next) && tables.has_number(next)? {
+                    return Ok(Some(Err(Finding::Orphans { number: next })));
                 }
-            },
+            }
+            Phase::Orphans { .. } => self.phase = Phase::Done,
             Phase::Done => {}
         }
         Ok(None)
@@ -141,11 +139,13 @@ impl Iterator for Verify<'_> {
 
 /// Checks one stream from its first record to the head.
 fn verify(tables: &Tables, stream: Bytes, seen: &mut HashSet<u64>) -> Result<Verified, Finding> {
+    if let Ok(Some((tail, _))) = tables.head(&stream) {
+        seen.insert(tail.number);
+    }
     let mut chain = layout::genesis(&stream);
     let mut broken = None;
     let mut records = 0;
-    let scanned = tables.scan(&stream, None, |tail, sequence, before, record| {
-        seen.insert(tail.number);
+    let scanned = tables.scan(&stream, None, |sequence, before, record| {
         if *before != chain {
             broken = Some(sequence);
             return false;
@@ -179,7 +179,7 @@ pub(super) fn export(
     let mut page: Vec<Exported> = Vec::new();
     let mut broken = None;
     let first = layout::genesis(stream);
-    tables.scan(stream, after.map(Position::to_engine), |_, sequence, before, record| {
+    tables.scan(stream, after.map(Position::to_engine), |sequence, before, record| {
         let expected = page.last().map(|last| &last.link).or((sequence == 1).then_some(&first));
         if expected.is_some_and(|expected| expected != before) {
             broken = Some(sequence);

@@ -1,4 +1,4 @@
-//! The one writer: turns everything that waits into one commit with one sync, then answers.
+//! Group commit: everything that waits becomes one commit with one sync, then everyone is answered.
 //!
 //! ```text
 //!  appends of all streams ──▶ queue ──▶ take all ─▶ check positions ─▶ one commit, one data sync ─▶ answer all
@@ -6,7 +6,9 @@
 //!                                          └── tails forgotten ◀── open again ◀┴─ close the tables, cut the journal
 //! ```
 //!
-//! While the disk syncs one commit the next one gathers, so nothing ever waits for company.
+//! While the disk syncs one commit the next one gathers, so nothing ever waits for company. Commits happen on a thread
+//! of their own, except that a lone append is committed on the thread that brings it: handing it over and back would
+//! cost as much as the sync of a fast disk.
 //!
 //! After a failed commit nobody knows what the disk holds, and after a failed sync the operating system may believe
 //! that it holds everything. So the tables are closed, the journal is cut back to the last commit that was
@@ -14,8 +16,11 @@
 //! store; until it does, its outcome is unknown and reads are refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::faults::Faults;
 use super::journal;
@@ -33,9 +38,78 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long it waits for readers of the tables that it closes.
 const READERS_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) struct Writer {
+/// Commits that take longer are not made on the caller's thread.
+const FAST_COMMIT: Duration = Duration::from_millis(1);
+
+/// The committer, and what is known of its recent work.
+pub(super) struct Line {
+    committer: Mutex<Committer>,
+    /// Jobs sent to the writer thread that it has not taken yet.
+    waiting: AtomicUsize,
+    /// Whether the last commit was of a single job, and fast.
+    quiet: AtomicBool,
+}
+
+impl Line {
+    pub(super) fn new(shared: Arc<Shared>, next_number: u64, next_commit: u64) -> Self {
+        let tails = Tails::new(shared.options.cached_tails);
+        let committer = Committer { shared, tails, next_number, unacknowledged: next_commit, closing: None };
+        Self { committer: Mutex::new(committer), waiting: AtomicUsize::new(0), quiet: AtomicBool::new(true) }
+    }
+
+    /// Notes that a job is about to be sent to the writer thread.
+    pub(super) fn announce(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Commits a lone job here and now, or gives it back for the writer thread. For threads of a multi-thread
+    /// runtime.
+    pub(super) fn commit_alone(&self, job: Job) -> Option<Job> {
+        if !self.quiet.load(Ordering::Acquire) || self.waiting.load(Ordering::Acquire) > 0 {
+            return Some(job);
+        }
+        let Some(mut committer) = self.committer.try_lock() else { return Some(job) };
+        if committer.shared.is_doubtful() {
+            return Some(job);
+        }
+        // The runtime's other tasks do not wait for the disk.
+        tokio::task::block_in_place(|| self.round(&mut committer, job, || None));
+        None
+    }
+
+    /// The writer thread: runs until every handle is gone and everything that waited is answered.
+    pub(super) fn run(&self, shared: &Shared, jobs: &Receiver<Job>) {
+        loop {
+            // Wakes up in any case: a commit on another thread may have failed meanwhile.
+            let first = match jobs.recv_timeout(PROBE_EVERY) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    if shared.is_doubtful() {
+                        self.committer.lock().probe();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut committer = self.committer.lock();
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.round(&mut committer, first, || {
+                jobs.try_recv().ok().inspect(|_| {
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
+                })
+            });
+        }
+    }
+
+    fn round(&self, committer: &mut Committer, first: Job, more: impl FnMut() -> Option<Job>) {
+        let start = Instant::now();
+        let jobs = committer.round(first, more);
+        self.quiet.store(jobs == 1 && start.elapsed() < FAST_COMMIT, Ordering::Release);
+    }
+}
+
+struct Committer {
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
     tails: Tails,
     next_number: u64,
     /// The engine's number of the first commit that is not acknowledged.
@@ -44,43 +118,18 @@ pub(super) struct Writer {
     closing: Option<Arc<Tables>>,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, jobs: Receiver<Job>, next_number: u64, next_commit: u64) -> Self {
-        let tails = Tails::new(shared.options.cached_tails);
-        Self { shared, jobs, tails, next_number, unacknowledged: next_commit, closing: None }
-    }
-
-    /// Runs until every handle is gone and everything that waited is answered.
-    pub(super) fn run(mut self) {
-        loop {
-            let first = if self.shared.is_doubtful() {
-                match self.jobs.recv_timeout(PROBE_EVERY) {
-                    Ok(job) => Some(job),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            } else {
-                match self.jobs.recv() {
-                    Ok(job) => Some(job),
-                    Err(_) => return,
-                }
-            };
-            match first {
-                Some(job) => self.round(job),
-                None => self.probe(),
-            }
-        }
-    }
-
-    fn round(&mut self, first: Job) {
+impl Committer {
+    /// Commits a job and what `more` has; returns how many that were.
+    fn round(&mut self, first: Job, mut more: impl FnMut() -> Option<Job>) -> usize {
         let tables = match self.open_tables() {
             Ok(tables) => tables,
             Err(why) => {
-                refuse(first, &why);
-                while let Ok(job) = self.jobs.try_recv() {
+                let mut next = Some(first);
+                while let Some(job) = next {
                     refuse(job, &why);
+                    next = more();
                 }
-                return;
+                return 0;
             }
         };
         wait_for_room(&tables);
@@ -91,11 +140,12 @@ impl Writer {
             count += 1;
             bytes += job.bytes();
             round.add(job, &tables, &mut self.tails, &mut self.next_number);
-            next = if count < COMMIT_JOBS && bytes < COMMIT_BYTES { self.jobs.try_recv().ok() } else { None };
+            next = if count < COMMIT_JOBS && bytes < COMMIT_BYTES { more() } else { None };
         }
         let changes = round.changes();
         if changes.is_empty() {
-            return round.succeed(&mut self.tails);
+            round.succeed(&mut self.tails);
+            return count;
         }
         let bytes = changes.bytes;
         match self.commit(&tables, Some(changes)) {
@@ -108,6 +158,7 @@ impl Writer {
                 round.fail(&self.after_failure(why));
             }
         }
+        count
     }
 
     /// One commit, or one sync of nothing new.

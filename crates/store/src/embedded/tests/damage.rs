@@ -114,3 +114,42 @@ async fn export_pages_with_links() {
     let verified = store.verify().next().unwrap().unwrap();
     assert_eq!((verified.records, verified.link), (10, all[9].link));
 }
+
+/// Damage as a disk makes it: in a file of sorted tables, behind everything that the journal could restore.
+#[tokio::test]
+async fn a_damaged_block_costs_the_streams_in_it() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    for stream in 0..20 {
+        for at in 1..=4 {
+            // Each record is larger than a block.
+            let record = Bytes::from(vec![b'a' + stream; 6000]);
+            store.append(append(&stream.to_string(), at, record)).await.unwrap();
+        }
+    }
+    store.shared.tables().unwrap().flush_log();
+    drop(store);
+    let mut tables = Vec::new();
+    for keyspace in std::fs::read_dir(dir.path().join("tables/keyspaces")).unwrap() {
+        let folder = keyspace.unwrap().path().join("tables");
+        tables.extend(std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()));
+    }
+    let log = tables.iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(log).unwrap();
+    // In the second record: at the edge of a block the neighbour's reads would meet it.
+    let first = bytes.windows(100).position(|window| window == [b'a' + 7; 100]).unwrap();
+    bytes[first + 8000] ^= 1;
+    std::fs::write(log, bytes).unwrap();
+
+    let store = open(&dir);
+    for stream in 0..20 {
+        let read = store.read(&Bytes::from(stream.to_string()), None, 99).await;
+        match stream {
+            7 => assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}"),
+            _ => assert_eq!(read.map(|records| records.len()), Ok(4), "stream {stream}"),
+        }
+        let next = append(&stream.to_string(), 5, "more");
+        store.append(next).await.unwrap();
+    }
+    assert_eq!(findings(&store).len(), 1);
+}

@@ -46,7 +46,7 @@ fn open_with(dir: &TempDir) -> (EmbeddedStore, Arc<Plan>) {
     (EmbeddedStore::open(dir.path(), options).unwrap(), plan)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_failed_is_certainly_not_there() {
     for after_the_disk in [false, true] {
         let dir = TempDir::new().unwrap();
@@ -68,7 +68,7 @@ async fn a_commit_that_failed_is_certainly_not_there() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_outcome_is_called_unknown_until_the_tables_open() {
     let dir = TempDir::new().unwrap();
     let (store, plan) = open_with(&dir);
