@@ -70,7 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, RunError> {
 /// A demo is read by a person who wants to see the instructions, not every line of log.
 fn command_default_level(command: Command) -> &'static str {
     match command {
-        Command::Serve => "info",
+        // The table engine speaks of its own housekeeping at `info`.
+        Command::Serve => "info,fjall=warn,lsm_tree=warn",
         Command::Demo => "warn",
     }
 }
