@@ -174,21 +174,13 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     }
     let defaults = Limits::default();
     let limits = Limits {
-        max_payload_bytes: reader
-            .count("MACP_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes as u64)
-            .try_into()
-            .ok()?,
+        max_payload_bytes: reader.count("MACP_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes),
         session_starts_per_minute: reader
             .count("MACP_SESSION_START_LIMIT_PER_MINUTE", defaults.session_starts_per_minute),
         messages_per_minute: reader.count("MACP_MESSAGE_LIMIT_PER_MINUTE", defaults.messages_per_minute),
         list_default_page_size: reader
-            .count("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", defaults.list_default_page_size as u64)
-            .try_into()
-            .ok()?,
-        list_max_page_size: reader
-            .count("MACP_LIST_SESSIONS_MAX_PAGE_SIZE", defaults.list_max_page_size as u64)
-            .try_into()
-            .ok()?,
+            .count("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", defaults.list_default_page_size),
+        list_max_page_size: reader.count("MACP_LIST_SESSIONS_MAX_PAGE_SIZE", defaults.list_max_page_size),
         ..defaults
     };
     if limits.list_default_page_size > limits.list_max_page_size {
@@ -198,8 +190,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         ));
     }
     let smallest_body = macp_transport_http::Options::default_max_body(limits.max_payload_bytes);
-    let max_body_bytes: usize =
-        reader.count("MACP_HTTP_MAX_BODY_BYTES", smallest_body as u64).try_into().ok()?;
+    let max_body_bytes = reader.count("MACP_HTTP_MAX_BODY_BYTES", smallest_body);
     if max_body_bytes < smallest_body {
         reader.errors.push(format!(
             "MACP_HTTP_MAX_BODY_BYTES={max_body_bytes} cannot hold a payload of MACP_MAX_PAYLOAD_BYTES; \
@@ -210,12 +201,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         grpc_addr,
         http_addr,
         storage: storage(reader),
-        authenticator: authenticator(reader, insecure)?,
         limits,
         public_url: public_url(reader, insecure),
         cors_origins: cors_origins(reader),
         max_body_bytes,
-        max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024_u64).try_into().ok()?,
+        max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024),
         max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
         drain: Duration::from_secs(reader.parsed(
             "MACP_SHUTDOWN_DRAIN_SECS",
@@ -225,6 +215,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         policies: policies(reader),
         visibility: visibility(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
+        // Last, because there is none when it is at fault: what else is wrong is known by now.
+        authenticator: authenticator(reader, insecure)?,
     })
 }
 
