@@ -1,11 +1,12 @@
 //! Stored history: records decode to what was encoded, replay makes the live state, and divergence is named.
 
 use bytes::Bytes;
+use macp_kernel::RefusalCode::PolicyDenied;
 use macp_kernel::command::ControlAction::{Cancel, Resume, Suspend};
 use macp_kernel::record::{self, RECORD_VERSION, RecordBody, RecordError, StoredEntry, StoredFact};
 use macp_kernel::replay::{Divergence, Replay};
 use macp_kernel::session::Session;
-use macp_kernel::testing::message::{commitment, decision};
+use macp_kernel::testing::message::{commitment, decision, handoff, proposal, quorum, task};
 use macp_kernel::testing::{A, B, INITIATOR, STARTED, Script, TTL};
 use macp_kernel::{Entry, SEMANTICS_REV, mode};
 use prost::Message as _;
@@ -191,6 +192,30 @@ fn expiry_is_data() {
     assert!(replayed(&script.entries) == before_expiry, "an unrecorded expiry is not made up");
     script.tick(STARTED + TTL + 1).unwrap();
     assert!(replayed(&script.entries) == script.session);
+}
+
+/// A policy of a newer release binds as it is and denies what cannot be judged under it, in every mode with policies.
+#[test]
+fn a_policy_beyond_this_release_denies_commitments() {
+    let eligible = [
+        (mode::decision::MODE, vec![(A, decision::proposal("p1"))]),
+        (mode::proposal::MODE, vec![(A, proposal::proposal("p1")), (B, proposal::reject("p1", true))]),
+        (mode::task::MODE, vec![(INITIATOR, task::request("t1", A)), (A, task::reject("t1", ""))]),
+        (mode::handoff::MODE, vec![(INITIATOR, handoff::offer("h1", A)), (A, handoff::accept("h1", ""))]),
+        (mode::quorum::MODE, vec![(INITIATOR, quorum::request("r1", 1)), (A, quorum::approve("r1"))]),
+    ];
+    for (mode, messages) in eligible {
+        let mut script = Script::started(mode);
+        let mut stored = record::decode(&records(&script.entries)[0]).unwrap().entries.remove(0);
+        start_of(&mut stored).policy.as_mut().unwrap().schema_version = 9;
+        let mut replay = Replay::default();
+        replay.entry(stored).unwrap();
+        script.session = replay.into_session();
+        let mut script = script.after(&messages);
+        let refusal = script.refuse(INITIATOR, &commitment("x", false), PolicyDenied);
+        let details: serde_json::Value = serde_json::from_slice(&refusal.details).unwrap();
+        assert_eq!(details["denials"][0]["code"], "unsupported_schema_version", "{mode}");
+    }
 }
 
 /// The stored form of a short history, byte for byte: it must stay readable for ever.
