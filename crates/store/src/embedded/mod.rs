@@ -6,9 +6,9 @@
 //!  DIR/tables/     the table engine's files (fjall): a journal that every commit is synced to, and sorted tables
 //! ```
 //!
-//! An append is acknowledged after the commit that holds it was synced. See [`layout`] for what is stored, [`writer`]
-//! for group commit and what happens when a write fails, [`journal`] for what a crash can leave behind, and
-//! `docs/storage.md` for the operator's view.
+//! An append is acknowledged after the commit that holds it was synced. See `layout.rs` for what is stored,
+//! `writer.rs` for group commit and what happens when a write fails, `journal.rs` for what a crash can leave behind,
+//! and `docs/storage.md` for the operator's view.
 
 mod faults;
 mod format;

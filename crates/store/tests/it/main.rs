@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod embedded;
+mod fixture;
 mod kill;
 
 use macp_store::{MemoryStore, conformance};
