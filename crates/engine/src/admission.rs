@@ -7,6 +7,9 @@ use macp_wire::v1::Envelope;
 use crate::options::Limits;
 use crate::rate::RateWindow;
 
+/// The setting behind the message window.
+const MESSAGE_LIMIT: &str = "MACP_MESSAGE_LIMIT_PER_MINUTE";
+
 pub(crate) struct Admission {
     max_payload_bytes: usize,
     starts: RateWindow,
@@ -37,16 +40,21 @@ impl Admission {
         let (window, name) = if envelope.message_type == core_type::SESSION_START {
             (&self.starts, "MACP_SESSION_START_LIMIT_PER_MINUTE")
         } else {
-            (&self.messages, "MACP_MESSAGE_LIMIT_PER_MINUTE")
+            (&self.messages, MESSAGE_LIMIT)
         };
-        window.admit(&caller.sender, now).map_err(|wait_ms| {
-            Refusal::new(
-                RefusalCode::RateLimited,
-                format!(
-                    "this sender has used up its messages of this minute ({name}); retry in {wait_ms} ms"
-                ),
-            )
-        })?;
+        window.admit(&caller.sender, now).map_err(|wait_ms| limited(name, wait_ms))?;
         Ok((caller, plane))
     }
+
+    /// Takes a place in the caller's message window for a call that costs as much as a message.
+    pub(crate) fn charge(&self, caller: &Caller, now: UnixMillis) -> Result<(), Refusal> {
+        self.messages.admit(&caller.sender, now).map_err(|wait_ms| limited(MESSAGE_LIMIT, wait_ms))
+    }
+}
+
+fn limited(name: &str, wait_ms: i64) -> Refusal {
+    Refusal::new(
+        RefusalCode::RateLimited,
+        format!("this sender has used up its messages of this minute ({name}); retry in {wait_ms} ms"),
+    )
 }

@@ -15,32 +15,8 @@ use crate::fanout::{Attachment, Subscription};
 use crate::lane::{Outcome, newly_accepted};
 use crate::signals::SignalWatch;
 use crate::visibility::Shown;
-use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, not_offered};
+use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 use crate::{ack, handshake, listing};
-
-/// Calls that need a capability which this server does not have yet: refused, never faked.
-macro_rules! not_offered {
-    ($($function:ident($request:ident) -> $response:ident, $name:literal;)*) => {
-        impl Engine {
-            $(
-                #[doc = concat!("`", $name, "`: not offered yet.")]
-                ///
-                /// # Errors
-                /// `UNIMPLEMENTED`.
-                #[allow(clippy::unused_async, reason = "every call has one shape")]
-                pub async fn $function(&self, _: &Identity, _: $request) -> Result<$response, Refusal> {
-                    Err(not_offered($name))
-                }
-            )*
-        }
-    };
-}
-
-not_offered! {
-    what_if_replay(WhatIfReplayRequest) -> WhatIfReplayResponse, "WhatIfReplay";
-    get_decision_receipt(GetDecisionReceiptRequest) -> GetDecisionReceiptResponse, "GetDecisionReceipt";
-    get_receipt_keys(GetReceiptKeysRequest) -> GetReceiptKeysResponse, "GetReceiptKeys";
-}
 
 /// Sending.
 impl Engine {

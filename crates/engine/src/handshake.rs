@@ -52,9 +52,12 @@ fn capabilities(options: &Options) -> Capabilities {
             list_policies: true,
             list_changed: true,
             rule_extensions: Vec::new(),
-            what_if_replay: false,
+            what_if_replay: true,
         }),
-        decision_receipt: Some(DecisionReceiptCapability { get_decision_receipt: false, signed: false }),
+        decision_receipt: Some(DecisionReceiptCapability {
+            get_decision_receipt: true,
+            signed: options.receipts.keys.signs(),
+        }),
         experimental: Some(ExperimentalCapabilities {
             features: [("ext_mode_lifecycle".to_owned(), "true".to_owned())].into(),
         }),

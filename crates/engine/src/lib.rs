@@ -13,6 +13,8 @@
 //! | when an Ack is given | `lane.rs` |
 //! | how subscribers resume without gaps | `fanout.rs` |
 //! | what may be refused before the kernel | `admission.rs` |
+//! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
+//! | replay under another policy | `what_if.rs` |
 
 pub mod ack;
 mod admission;
@@ -28,6 +30,8 @@ mod method;
 mod open_sessions;
 mod options;
 mod rate;
+mod receipt_keys;
+mod receipts;
 mod recovery;
 mod registration;
 mod registry;
@@ -37,6 +41,7 @@ mod signals;
 pub mod testing;
 mod visibility;
 mod watch;
+mod what_if;
 
 use std::sync::Arc;
 
@@ -48,11 +53,13 @@ pub use clock::{Clock, SystemClock};
 pub use delivery::{Delivery, Form};
 pub use fanout::{Event, Head, Subscription};
 pub use method::{Method, MethodKind};
-pub use options::{Limits, Options, Visibility};
+pub use options::{Limits, Options, ReceiptOptions, Visibility};
+pub use receipt_keys::{ReceiptKeyError, ReceiptKeys, ReceiptSigner};
 pub use signals::{Signal, SignalWatch};
 pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 
 use admission::Admission;
+use receipts::Issuing;
 use registry::Registry;
 use sessions::Sessions;
 use signals::Signals;
@@ -70,6 +77,7 @@ struct Inner {
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
     signals: Signals,
+    receipts: Issuing,
     draining: CancellationToken,
 }
 
@@ -93,6 +101,7 @@ impl Engine {
             registry,
             sessions,
             signals: Signals::default(),
+            receipts: Issuing::default(),
             draining: CancellationToken::new(),
             options,
             clock,

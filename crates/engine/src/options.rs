@@ -3,6 +3,8 @@
 use macp_kernel::policy::Policy;
 use macp_wire::v1::{Root, TransportEndpoint};
 
+use crate::receipt_keys::ReceiptKeys;
+
 /// Limits on what callers may ask.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -33,6 +35,21 @@ impl Default for Limits {
     }
 }
 
+/// Who issues decision receipts, and under which keys (RFC-MACP-0013 §13).
+#[derive(Clone, Debug)]
+pub struct ReceiptOptions {
+    /// The deployment's name in receipts (`MACP_RUNTIME_ID`); those who sign must name their own.
+    pub runtime_id: String,
+    /// The active key and the published ones.
+    pub keys: ReceiptKeys,
+}
+
+impl Default for ReceiptOptions {
+    fn default() -> Self {
+        Self { runtime_id: "macp-gateway".to_owned(), keys: ReceiptKeys::default() }
+    }
+}
+
 /// The engine's settings.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,6 +63,8 @@ pub struct Options {
     pub transport_endpoints: Vec<TransportEndpoint>,
     /// Roots that `ListRoots` answers.
     pub roots: Vec<Root>,
+    /// Decision receipts.
+    pub receipts: ReceiptOptions,
     /// Policies that are registered from the start (`MACP_POLICIES_DIR`).
     pub policies: Vec<Policy>,
     /// Whether the policy registry refuses changes by calls.
@@ -72,6 +91,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             transport_endpoints: Vec::new(),
             roots: Vec::new(),
+            receipts: ReceiptOptions::default(),
             policies: Vec::new(),
             policies_read_only: false,
             visibility: Visibility::Own,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use macp_kernel::summary::Summary;
-use macp_kernel::{Refusal, RefusalCode, UnixMillis};
+use macp_kernel::{Refusal, UnixMillis};
 use macp_store::SummaryFilter;
 use macp_wire::v1::session_lifecycle_event::EventType;
 use macp_wire::v1::{
@@ -223,12 +223,4 @@ impl RootsWatch {
         let change = RootsChanged { observed_at_unix_ms: self.clock.now().0 };
         Ok(WatchRootsResponse { change: Some(change) })
     }
-}
-
-/// What a call that another release will bring answers.
-pub(crate) fn not_offered(method: &str) -> Refusal {
-    Refusal::new(
-        RefusalCode::Unimplemented,
-        format!("{method} is not offered by this server; Initialize tells which capabilities are"),
-    )
 }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use macp_store::*;
+use macp_wire::v1::GetDecisionReceiptRequest;
 use parking_lot::Mutex;
 
 use crate::support::*;
@@ -29,6 +31,8 @@ enum Fault {
 struct FaultyStore {
     inner: MemoryStore,
     faults: Mutex<VecDeque<Fault>>,
+    /// Side records cannot be written.
+    no_side_records: AtomicBool,
 }
 
 impl FaultyStore {
@@ -88,6 +92,9 @@ impl LogStore for FaultyStore {
     }
 
     async fn put_side(&self, space: &str, key: &[u8], value: Option<Bytes>) -> Result<(), StoreError> {
+        if self.no_side_records.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("disk full".into()));
+        }
         self.inner.put_side(space, key, value).await
     }
 
@@ -209,4 +216,18 @@ async fn a_damaged_history_takes_down_its_own_session_only() {
     store.append(append).await.unwrap();
     assert_eq!(refuse(&engine, "agent://a", proposal(bad, "p")).await, "INTERNAL_ERROR");
     accept(&engine, "agent://a", proposal(SESSION, "p")).await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_cannot_be_kept_is_not_issued() {
+    let (store, engine) = started().await;
+    accept(&engine, "agent://a", proposal(SESSION, "p")).await;
+    accept(&engine, "agent://a", commitment(SESSION)).await;
+    let a = identity("agent://a");
+    let get = || engine.get_decision_receipt(&a, GetDecisionReceiptRequest { session_id: SESSION.into() });
+    store.no_side_records.store(true, Ordering::SeqCst);
+    assert_eq!(get().await.unwrap_err().code.name(), "INTERNAL_ERROR");
+    assert_eq!(store.list_side("receipts").await, Ok(Vec::new()), "nothing is left of it");
+    store.no_side_records.store(false, Ordering::SeqCst);
+    assert_eq!(get().await.unwrap().receipt_json, get().await.unwrap().receipt_json);
 }

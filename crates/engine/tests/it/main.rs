@@ -3,8 +3,10 @@
 
 mod faults;
 mod lifecycle;
+mod receipts;
 mod registering;
 mod sending;
 mod subscribing;
 mod support;
 mod watching;
+mod what_if;

@@ -75,7 +75,7 @@ async fn calls_answer_with_a_result_or_an_error() {
     assert_eq!(cancelled["response"]["ack"]["session_state"], "SESSION_STATE_CANCELLED");
     for (method, request, code) in [
         ("GetSession", json!({"session_id": new_session()}), "SESSION_NOT_FOUND"),
-        ("GetReceiptKeys", json!({}), "UNIMPLEMENTED"),
+        ("GetDecisionReceipt", json!({"session_id": session}), "RECEIPT_UNAVAILABLE"),
         ("Send", json!({}), "INVALID_ENVELOPE"),
         ("Nope", json!({}), "INVALID_REQUEST"),
         ("StreamSession", json!({}), "INVALID_REQUEST"),
