@@ -10,7 +10,7 @@ use macp_wire::v1::TransportEndpoint;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use crate::listener::Listener;
 use crate::shutdown::Signals;
 use crate::{demo, routes, storage};
@@ -27,6 +27,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         policies_read_only: config.policies.is_some(),
         policies: config.policies.clone().unwrap_or_default(),
         visibility: config.visibility,
+        receipts: config.receipts.clone(),
         ..EngineOptions::default()
     };
     let engine = Engine::open(store, Arc::new(SystemClock), options)
@@ -94,6 +95,11 @@ fn endpoints(config: &Config) -> Vec<TransportEndpoint> {
 }
 
 fn warn_of_open_doors(config: &Config) {
+    if config.storage == Storage::Memory && config.receipts.keys.signs() {
+        tracing::warn!(
+            "signed receipts are kept in memory only (MACP_MEMORY_ONLY=1) and end with this process"
+        );
+    }
     if config.authenticator.is_dev() {
         tracing::warn!(
             "development identities: any bearer is accepted as its own sender (MACP_ALLOW_INSECURE=1)"

@@ -1,5 +1,7 @@
 //! Settings from `MACP_*` variables, the reference's names, read once; every mistake is reported together.
 
+mod receipts;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use macp_auth::{Authenticator, StaticTokens};
-use macp_engine::{Limits, Visibility};
+use macp_engine::{Limits, ReceiptOptions, Visibility};
 use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) policies: Option<Vec<Policy>>,
     /// Whose sessions listings show (`MACP_SESSION_VISIBILITY`: `own` or `all`).
     pub(crate) visibility: Visibility,
+    /// Who issues decision receipts and under which keys (`MACP_RUNTIME_ID`, `MACP_RECEIPT_*`).
+    pub(crate) receipts: ReceiptOptions,
     /// Whether gRPC reflection is served (`MACP_GRPC_REFLECTION`).
     pub(crate) reflection: bool,
 }
@@ -214,6 +218,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         )),
         policies: policies(reader),
         visibility: visibility(reader),
+        receipts: receipts::read(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
         // Last, because there is none when it is at fault: what else is wrong is known by now.
         authenticator: authenticator(reader, insecure)?,
