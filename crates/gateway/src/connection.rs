@@ -66,7 +66,8 @@ pub(crate) async fn serve(
                 .header_read_timeout(HEAD)
                 .serve_connection(io, service)
                 .with_upgrades();
-            until_drained(connection, |connection| connection.graceful_shutdown(), &draining, &asked).await
+            until_drained(connection, http1::UpgradeableConnection::graceful_shutdown, &draining, &asked)
+                .await
         }
         Version::Two => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -78,7 +79,7 @@ pub(crate) async fn serve(
                 .max_send_buf_size(MAX_SEND_BUFFER)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                 .serve_connection(io, service);
-            until_drained(connection, |connection| connection.graceful_shutdown(), &draining, &asked).await
+            until_drained(connection, http2::Connection::graceful_shutdown, &draining, &asked).await
         }
     };
     if let Err(error) = result {
