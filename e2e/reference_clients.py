@@ -28,7 +28,9 @@ CLIENTS = {
     "multi_round_client": 5,
 }
 
-ACK = re.compile(r"^\[(?P<step>\w+)\] ok=(?P<ok>\w+) duplicate=(?P<duplicate>\w+) state=(?P<state>\d+) error='(?P<error>.*)'$", re.M)
+ACK = re.compile(
+    r"^\[(?P<step>\w+)\] ok=(?P<ok>\w+) duplicate=(?P<duplicate>\w+) state=(?P<state>\d+) error='(?P<error>.*)'$", re.M
+)
 SESSION = re.compile(r"^\[?(?:get_session\]|GetSession:) state=(?P<state>\d+) mode=(?P<mode>\S+)", re.M)
 OPEN, RESOLVED = "1", "2"
 

@@ -165,7 +165,9 @@ def task_failed(gateway: Gateway) -> None:
         assert session.fail_task("t1", error_code="E42", reason="disk full", retryable=True, **by(BOB)).ok
         expect(session.task_projection.is_retryable("t1"), True, "the SDK's view")
         expect(
-            code(lambda: session.commit(action="task.failed", authority_scope="e2e", reason="x", outcome_positive=True)),
+            code(
+                lambda: session.commit(action="task.failed", authority_scope="e2e", reason="x", outcome_positive=True)
+            ),
             "INVALID_ENVELOPE",
             "polarity against the action",
         )
@@ -225,9 +227,7 @@ class Raw:
         self.client, self.mode, self.mode_version, self.id = client, mode, mode_version, new_session_id()
 
     def send(self, kind: str, payload: bytes, sender: str = INITIATOR) -> envelope_pb2.Ack:
-        envelope = build_envelope(
-            mode=self.mode, message_type=kind, session_id=self.id, sender=sender, payload=payload
-        )
+        envelope = build_envelope(mode=self.mode, message_type=kind, session_id=self.id, sender=sender, payload=payload)
         return self.client.send(envelope, auth=agent(sender))
 
     def start(self, participants: list[str], **more: Any) -> envelope_pb2.Ack:
@@ -353,7 +353,9 @@ def policy_registry(gateway: Gateway) -> None:
         shown = {one.policy_id: one for one in watch.next().descriptors}
         expect(json.loads(shown["policy.e2e.two"].rules), json.loads(mine.rules), "rules in the watch")
         fetched = client.get_policy("policy.e2e.two").policy_descriptor
-        expect((fetched.mode, fetched.description, fetched.schema_version), (MODE_QUORUM, "two approvals", 1), "fetched")
+        expect(
+            (fetched.mode, fetched.description, fetched.schema_version), (MODE_QUORUM, "two approvals", 1), "fetched"
+        )
         expect(json.loads(fetched.rules), json.loads(mine.rules), "rules")
         ids = [one.policy_id for one in client.list_policies(MODE_QUORUM).descriptors]
         expect(ids, ["policy.default", "policy.e2e.two"], "policies for the Quorum mode")
@@ -365,7 +367,10 @@ def policy_registry(gateway: Gateway) -> None:
             build_quorum_policy("policy.std.mine", "mine now"),
             policy_pb2.PolicyDescriptor(policy_id="policy.e2e.bad", mode=MODE_QUORUM, rules=b"{", schema_version=9),
             policy_pb2.PolicyDescriptor(
-                policy_id="policy.e2e.bad", mode=MODE_DECISION, rules=b'{"voting":{"algoritm":"none"}}', schema_version=3
+                policy_id="policy.e2e.bad",
+                mode=MODE_DECISION,
+                rules=b'{"voting":{"algoritm":"none"}}',
+                schema_version=3,
             ),
         ]
         for descriptor in bad:

@@ -52,15 +52,20 @@ TOKENS = [
 
 @dataclass
 class Step:
-    """One call: `send`, `cancel`, `suspend`, `resume`, `get`, or `wait` (in ms) between two calls."""
+    """One call: `send`, `cancel`, `suspend`, `resume`, `get`, `stream`, or `wait` (in ms) between two calls."""
 
     call: str
     caller: str = ANONYMOUS
     envelope: envelope_pb2.Envelope | None = None
     note: str = ""
     ms: int = 0
+    frames: list[core_pb2.StreamSessionRequest] = field(default_factory=list)
 
     def __str__(self) -> str:
+        if self.frames:
+            return f"{self.call} {self.caller} with frames\n      " + "\n      ".join(
+                " ".join(str(frame).split()) for frame in self.frames
+            )
         if self.envelope is None:
             return f"{self.call} {self.caller} {self.ms or ''}".rstrip()
         one = self.envelope
@@ -89,6 +94,8 @@ class Plan:
     """Whether the deadline may have been moved by the server's clock."""
     base_ms: int = 0
     """The client's timestamp of the start; 0 if it has none."""
+    overdue: bool = False
+    """Whether the session was past its deadline when it started."""
 
 
 def chance(rng: random.Random, share: float) -> bool:
@@ -117,7 +124,7 @@ def decision_message(rng: random.Random, plan: Plan) -> Made:
         return kind, decision.EvaluationPayload(
             proposal_id=one,
             recommendation=pick(rng, ["APPROVE", "REVIEW", "BLOCK", "REJECT"], ["approve", "", "MAYBE"]),
-            confidence=pick(rng, [0.0, 0.3, 0.8, 1.0], [1.0001, -0.1, float("inf"), float("nan")]),
+            confidence=pick(rng, [0.0, 0.3, 0.8, 1.0], [1.0001, -0.1, float("inf"), float("nan")], 0.15),
         )
     if kind == "Objection":
         levels = ["low", "medium", "high", "critical", "critical"]
@@ -317,7 +324,9 @@ def script(rng: random.Random, plan: Plan) -> list[Line]:
         lines = []
         for number, target in enumerate(rng.sample(who, len(who)), start=1):
             name = f"h{number}"
-            lines.append((boss, "HandoffOffer", handoff.HandoffOfferPayload(handoff_id=name, target_participant=target)))
+            lines.append(
+                (boss, "HandoffOffer", handoff.HandoffOfferPayload(handoff_id=name, target_participant=target))
+            )
             if chance(rng, 0.4):
                 lines.append((boss, "HandoffContext", handoff.HandoffContextPayload(handoff_id=name, context=b"c")))
             accept = (target, "HandoffAccept", handoff.HandoffAcceptPayload(handoff_id=name))
@@ -429,7 +438,7 @@ class Builder:
             envelope.payload = payload.SerializeToString() if note != "empty payload" else b""
         if chance(rng, 0.05) and not note:
             envelope.timestamp_unix_ms = self.now_ms - PAST_MS
-            payload.ttl_ms = 60_000
+            payload.ttl_ms, plan.overdue = 60_000, True
             envelope.payload, note = payload.SerializeToString(), "already past its deadline"
         elif chance(rng, 0.05):
             envelope.timestamp_unix_ms = 0
@@ -603,6 +612,34 @@ class Builder:
         others = [OUTSIDER, OBSERVER, LIMITED, NOBODY, ANONYMOUS, *AGENTS]
         plan.steps.append(Step("get", pick(self.rng, [plan.initiator], others, 0.4)))
 
+    def stream(self) -> None:
+        """A stream with a few frames, some of them wrong, closed by the client."""
+        rng, plan = self.rng, self.plan
+        caller = pick(rng, [plan.initiator, *plan.participants], [OUTSIDER, OBSERVER, NOBODY], 0.15)
+        frames = []
+        for _ in range(rng.choice([1, 1, 2, 3, 4])):
+            frame = core_pb2.StreamSessionRequest()
+            kind = pick(
+                rng, ["subscribe", "envelope", "envelope"], ["both", "neither", "ambient", "other session"], 0.1
+            )
+            if kind in ("subscribe", "both"):
+                frame.subscribe_session_id = plan.session_id
+                frame.after_sequence = rng.choice([0, 0, 1, 3, 50])
+            if kind in ("envelope", "both"):
+                made = rng.choice([MESSAGES[plan.mode], commitment])(rng, plan)
+                envelope = self.envelope(made[0], made[1].SerializeToString())
+                if chance(rng, 0.15):
+                    _, envelope, _ = self.spoil(caller, envelope)
+                frame.envelope.CopyFrom(envelope)
+            elif kind == "ambient":
+                frame.envelope.CopyFrom(
+                    envelope_pb2.Envelope(macp_version="1.0", message_type="Signal", message_id="s")
+                )
+            elif kind == "other session":
+                frame.subscribe_session_id = "00000000-0000-4000-8000-000000000000"
+            frames.append(frame)
+        plan.steps.append(Step("stream", caller, frames=frames))
+
     def noise(self) -> None:
         rng = self.rng
         kind = rng.random()
@@ -636,10 +673,14 @@ class Builder:
         else:
             for _ in range(rng.randint(3, 14)):
                 self.noise()
+        if chance(rng, 0.3) and plan.policy != IMPLICIT:
+            self.stream()
         for _ in range(rng.choice([0, 1, 2, 3])):
             self.message(commitment(rng, plan), self.sender("Commitment"))
         for _ in range(rng.choice([0, 0, 1, 2])):
             self.noise()
+        if chance(rng, 0.1) and plan.policy != IMPLICIT:
+            self.stream()
         if plan.policy == IMPLICIT:
             # Whether the time is up must not depend on how fast a server answers.
             apart = [one for step in plan.steps for one in (step, Step("wait", ms=IMPLICIT_MS + 15))]
@@ -796,13 +837,17 @@ def make_modes(seed: int, count: int) -> list[tuple[str, Any]]:
         kind = rng.choice(["register", "register", "unregister", "promote"])
         if kind == "register":
             messages = pick(rng, [usual, ["Commitment"]], [[], ["Note"], ["commitment"]], 0.15)
-            terminal = pick(rng, [["Commitment"]], [[], ["Note"], ["Commitment", "Note"], ["Commitment", "Commitment"]], 0.15)
+            terminal = pick(
+                rng, [["Commitment"]], [[], ["Note"], ["Commitment", "Note"], ["Commitment", "Commitment"]], 0.15
+            )
             version = pick(rng, ["1.0.0"], ["", " "], 0.1)
             calls.append((kind, descriptor(name, version, messages, terminal)))
         elif kind == "unregister":
             calls.append((kind, name))
         else:
-            target = pick(rng, ["", name, f"std.{rng.randint(0, 3)}.v1"], ["macp.mode.y.v1", " ", DECISION, MULTI_ROUND], 0.2)
+            target = pick(
+                rng, ["", name, f"std.{rng.randint(0, 3)}.v1"], ["macp.mode.y.v1", " ", DECISION, MULTI_ROUND], 0.2
+            )
             # The modes that sessions use later stay what they are.
             if name != MULTI_ROUND:
                 calls.append((kind, (name, target)))
