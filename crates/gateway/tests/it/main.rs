@@ -1,0 +1,15 @@
+//! The gateway as its users have it: the real binary, real sockets, and a client for each transport.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
+#![allow(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
+
+mod fakes;
+mod healthy;
+mod hostile;
+mod parity;
+mod process;
+mod refusals;
+mod samples;
+mod secrets;
+mod shutdown;
+mod startup;
+mod wait;

@@ -1,0 +1,66 @@
+//! No credential that a client ever showed is in the log, however much is logged.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::json;
+
+use crate::fakes::{Agent, Credential, Grpc, Http, Session, Ws, next};
+use crate::process::Gateway;
+
+/// Known to the gateway; none is a part of another.
+const KNOWN: [&str; 3] = ["known-8d41f5a9e7c2", "known-b7720e4d1c96", "known-5c0e9fb86a13"];
+const UNKNOWN: [&str; 3] = ["wrong-f3a9d27b41e8", "wrong-0d6c58be92f7", "wrong-91e4b7a05dc3"];
+
+/// Everything that a caller does, on every listener and with every way of showing its token.
+async fn use_everywhere(gateway: &Gateway, tokens: [&str; 3], session: &Session) {
+    let [one, two, three] = tokens;
+    for port in gateway.ports() {
+        let mut agents: Vec<Box<dyn Agent>> = vec![
+            Box::new(Grpc::agent(port, one)),
+            Box::new(Http::agent(port, two)),
+            Box::new(Http::agent(port, three).over_http2()),
+        ];
+        for (credential, token) in
+            [(Credential::Header, one), (Credential::Subprotocol, two), (Credential::Frame, three)]
+        {
+            agents.push(Box::new(Ws::agent(port, token).with(credential)));
+            agents.push(Box::new(Ws::agent(port, token).with(credential).in_protobuf()));
+        }
+        for agent in &mut agents {
+            // Accepted or not: that is not the question here.
+            let _ = agent.send(&session.proposal(&uuid::Uuid::new_v4().to_string())).await;
+            let _ = agent.call("GetSession", &json!({ "session_id": session.id })).await;
+            if let Ok(mut feed) = agent.observe(&session.id, 0).await {
+                next(&mut feed, 1).await;
+            }
+        }
+        if let Ok(mut stream) = Grpc::agent(port, two).open().await {
+            stream.send(&session.proposal(&uuid::Uuid::new_v4().to_string())).await.unwrap();
+        }
+        let _ = Grpc::agent(port, three).with_x_macp_token().send(&session.start(&[])).await;
+    }
+}
+
+#[tokio::test]
+async fn no_credential_is_logged() {
+    let entries =
+        KNOWN.map(|token| json!({ "token": token, "sender": format!("agent://of-{}", &token[6..8]) }));
+    let gateway =
+        Gateway::with(&[("RUST_LOG", "trace"), ("MACP_AUTH_TOKENS_JSON", &json!(entries).to_string())]).await;
+    let session = Session::new();
+    let participants = KNOWN.map(|token| format!("agent://of-{}", &token[6..8]));
+    let start = session.start(&participants.each_ref().map(String::as_str));
+    assert!(Grpc::agent(gateway.grpc, KNOWN[0]).send(&start).await.unwrap().ok);
+    use_everywhere(&gateway, KNOWN, &session).await;
+    use_everywhere(&gateway, UNKNOWN, &session).await;
+
+    let log = gateway.stop().await;
+    assert!(log.contains(" TRACE ") && log.contains("h2::"), "all of it is logged");
+    let mut leaks = Vec::new();
+    for token in KNOWN.iter().chain(&UNKNOWN) {
+        for secret in [(*token).to_owned(), URL_SAFE_NO_PAD.encode(token), STANDARD.encode(token)] {
+            leaks.extend(log.lines().filter(|line| line.contains(&secret)).map(str::to_owned));
+        }
+    }
+    assert!(leaks.is_empty(), "{} lines, such as {}", leaks.len(), leaks[0]);
+}
