@@ -1,5 +1,6 @@
 //! The composition root: store, engine, transports and listeners put together, run, and drained.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     let store = storage::open(&config.storage)?;
     let options = EngineOptions {
         limits: config.limits.clone(),
-        transport_endpoints: endpoints(&config),
+        transport_endpoints: endpoints(&config, grpc.addr(), http.addr()),
         policies_read_only: config.policies.is_some(),
         policies: config.policies.clone().unwrap_or_default(),
         visibility: config.visibility,
@@ -77,21 +78,28 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the manifest says that clients reach the server: what a public URL makes certain, and nothing guessed.
-fn endpoints(config: &Config) -> Vec<TransportEndpoint> {
-    let Some(public) = &config.public_url else { return Vec::new() };
+/// Where the manifest says that clients reach the server: the public URL if there is one, else the addresses that the
+/// listeners really have. A listener on every address has no name of its own, so nothing is guessed for it.
+fn endpoints(config: &Config, grpc: SocketAddr, http: SocketAddr) -> Vec<TransportEndpoint> {
     let endpoint = |transport: &str, uri: String, content_type: &str| TransportEndpoint {
         transport: transport.to_owned(),
         uri,
         content_types: vec![content_type.to_owned()],
         metadata: Default::default(),
     };
-    // "http" becomes "ws" and "https" becomes "wss".
-    let socket = public.url.replacen("http", "ws", 1) + "/macp/v1/ws";
-    vec![
-        endpoint("macp.transport.http.v1", public.url.clone(), "application/json"),
-        endpoint("macp.transport.websocket.v1", socket, "application/macp-envelope+json"),
-    ]
+    let own = |addr: SocketAddr| (!addr.ip().is_unspecified()).then(|| format!("http://{addr}"));
+    let mut endpoints = Vec::new();
+    if let Some(uri) = own(grpc) {
+        endpoints.push(endpoint("macp.transport.grpc.v1", uri, "application/macp-envelope+proto"));
+    }
+    let public = config.public_url.as_ref().map(|public| public.url.clone());
+    if let Some(url) = public.or_else(|| own(http)) {
+        // "http" becomes "ws" and "https" becomes "wss".
+        let socket = url.replacen("http", "ws", 1) + "/macp/v1/ws";
+        endpoints.push(endpoint("macp.transport.http.v1", url, "application/json"));
+        endpoints.push(endpoint("macp.transport.websocket.v1", socket, "application/macp-envelope+json"));
+    }
+    endpoints
 }
 
 fn warn_of_open_doors(config: &Config) {

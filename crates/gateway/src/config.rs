@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     /// HTTP/2 streams on one connection (`MACP_MAX_CONCURRENT_STREAMS`).
     pub(crate) max_concurrent_streams: u32,
+    /// How long a request may take until the head of its response (`MACP_REQUEST_TIMEOUT_SECS`).
+    pub(crate) request_timeout: Duration,
     /// How long a shutdown waits for what is in flight (`MACP_SHUTDOWN_DRAIN_SECS`).
     pub(crate) drain: Duration,
     /// Policies to register at the start; with a directory the registry is read-only (`MACP_POLICIES_DIR`).
@@ -211,6 +213,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         max_body_bytes,
         max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024),
         max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
+        request_timeout: Duration::from_secs(reader.count("MACP_REQUEST_TIMEOUT_SECS", 30)),
         drain: Duration::from_secs(reader.parsed(
             "MACP_SHUTDOWN_DRAIN_SECS",
             10,

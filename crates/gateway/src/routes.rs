@@ -23,6 +23,7 @@ pub(crate) fn of(config: &Config, engine: &Engine, sockets: &Sockets, addr: Sock
         prefix: prefix.clone(),
         max_body_bytes: config.max_body_bytes,
         cors_origins: config.cors_origins.clone(),
+        request_timeout: Some(config.request_timeout),
         ..macp_transport_http::Options::new(config.limits.max_payload_bytes)
     };
     let ws_options = macp_transport_ws::Options {
