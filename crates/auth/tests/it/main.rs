@@ -42,15 +42,18 @@ fn development_takes_any_bearer_as_the_sender() {
 
 #[test]
 fn static_tokens_are_matched_and_others_rejected() {
-    let tokens = Authenticator::from_tokens_json(r#"[{"token":"t","sender":"agent://a"}]"#).unwrap();
-    assert_eq!(sender(&resolve(&tokens, Some("t"), None)), Some("agent://a"));
-    assert_eq!(sender(&resolve(&tokens, None, Some("t"))), Some("agent://a"));
+    let tokens = Authenticator::from_tokens_json(r#"[{"token":"s3cret","sender":"agent://a"}]"#).unwrap();
+    assert_eq!(sender(&resolve(&tokens, Some("s3cret"), None)), Some("agent://a"));
+    assert_eq!(sender(&resolve(&tokens, None, Some("s3cret"))), Some("agent://a"));
     assert_eq!(resolve(&tokens, None, None), Identity::Anonymous);
-    for wrong in ["u", "T", "t ", "a.b.c"] {
+    for wrong in ["s3cre", "S3CRET", "s3cret ", "s3.cr.et"] {
         let Identity::Rejected(why) = resolve(&tokens, Some(wrong), None) else {
             panic!("{wrong:?} is accepted")
         };
-        assert!(!why.contains(wrong) || wrong.len() == 1, "the text repeats the credential: {why}");
+        assert!(!why.contains(wrong), "the text repeats the credential: {why}");
     }
-    assert!(matches!(resolve(&tokens, Some("u"), Some("t")), Identity::Rejected(_)), "no fall-through");
+    assert!(
+        matches!(resolve(&tokens, Some("unknown"), Some("s3cret")), Identity::Rejected(_)),
+        "no fall-through"
+    );
 }
