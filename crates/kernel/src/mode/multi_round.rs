@@ -6,7 +6,7 @@ use bytes::Bytes;
 use macp_wire::modes::multi_round::v1::ContributePayload;
 use macp_wire::v1::Envelope;
 use prost::Message as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BuiltIn, Context, Mode, Step, commitment, json_resolution};
 use crate::envelope::core_type;
@@ -151,12 +151,16 @@ fn read_value(payload: &Bytes) -> Result<String, Refusal> {
     }
 }
 
+/// The `value` of a JSON object; other members do not matter, a second `value` leaves open which one counts.
 fn json_value(payload: &[u8]) -> Option<String> {
-    match serde_json::from_slice(payload) {
-        Ok(serde_json::Value::Object(mut members)) => match members.remove("value") {
-            Some(serde_json::Value::String(value)) => Some(value),
-            _ => None,
-        },
-        _ => None,
+    #[derive(Deserialize)]
+    struct Contribution {
+        value: String,
     }
+
+    // A struct is read from an array, too.
+    if payload.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    serde_json::from_slice(payload).ok().map(|Contribution { value }| value)
 }

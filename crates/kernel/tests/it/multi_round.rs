@@ -101,6 +101,8 @@ fn ways_to_write_a_value() {
         (b"\x10\x01", Some("")),
         (b"{\"value\":1}", None),
         (b"{\"value\":null}", None),
+        (b"{\"value\":\"x\",\"value\":\"y\"}", None),
+        (b"{\"other\":1,\"other\":2,\"value\":\"x\"}", Some("x")),
         (b"{}", None),
         (b"[\"x\"]", None),
         (b"\"x\"", None),
