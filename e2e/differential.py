@@ -19,6 +19,7 @@ import datetime
 import http.client
 import json
 import math
+import random
 import re
 import sys
 import threading
@@ -31,6 +32,7 @@ from typing import Any
 import grpc
 from checks import record
 from gateway import REPOSITORY, Gateway, reference
+from google.protobuf.json_format import MessageToDict
 from macp.modes.decision.v1 import decision_pb2
 from macp.v1 import core_pb2, core_pb2_grpc, envelope_pb2, policy_pb2
 from traffic import (
@@ -41,6 +43,8 @@ from traffic import (
     MAX_PAYLOAD,
     MODES,
     NOBODY,
+    OBSERVER,
+    OUTSIDER,
     TOKENS,
     Plan,
     Step,
@@ -48,6 +52,7 @@ from traffic import (
     make_modes,
     make_plan,
     make_policies,
+    rules_for,
 )
 
 CALL_WITHIN = 20.0
@@ -335,8 +340,9 @@ def _(one: Difference) -> bool:
 
 @explains("multi-round-array")
 def _(one: Difference) -> bool:
-    array = one.kind == "Contribute" and one.step.envelope.payload.startswith(b"[")
-    return array and one.where.startswith("ack.")
+    sent = [one.step.envelope, *(frame.envelope for frame in one.step.frames)]
+    array = any(each and each.message_type == "Contribute" and each.payload.startswith(b"[") for each in sent)
+    return array and one.where.startswith(("ack.", "stream."))
 
 
 def shorter(part: View, whole: View) -> bool:
@@ -382,46 +388,67 @@ def malformed(envelope: envelope_pb2.Envelope) -> bool:
     return not complete or ambient == bool(envelope.session_id and envelope.mode.strip())
 
 
+@explains("stream-other-mode")
+def _(one: Difference) -> bool:
+    theirs, ours = (view.get("stream") for view in one.views)
+    if not theirs or theirs.get("code") != "INVALID_ENVELOPE" or "code" in ours or not shorter(theirs, ours):
+        return False
+    readers = {one.plan.initiator, *one.plan.participants, OBSERVER}
+    return one.step.caller not in readers and any(frame.envelope.mode != one.plan.mode for frame in one.step.frames)
+
+
+@explains("stream-progress")
+def _(one: Difference) -> bool:
+    about = {f.envelope.message_id for f in one.step.frames if f.envelope.message_type == "Progress"}
+    if not about:
+        return False
+    theirs, ours = (view["stream"]["errors"] for view in one.views)
+    rest = [error for error in ours if error["message_id"] not in about]
+    return one.where == "stream.errors" and len(theirs) == len(rest) < len(ours)
+
+
 @explains("stream-error-session")
 def _(one: Difference) -> bool:
     return re.fullmatch(r"stream\.errors\[\d+\]\.session_id", one.where) is not None
 
 
-def registering(one: Difference) -> policy_pb2.PolicyDescriptor | None:
-    """The policy of a registration that the reference server takes and the gateway refuses."""
-    descriptor = getattr(one.request, "policy_descriptor", None)
-    only_theirs = (one.views[0].get("ok"), one.views[1].get("ok")) == (True, False)
-    return descriptor if only_theirs and one.where in ("ok", "error", "definition") else None
+# Differences after which a session is no longer the same on both servers.
+PARTING = {"stream-shape", "multi-round-array"}
+
+
+def taken_by(one: Difference) -> tuple[bool, bool, str]:
+    """Whether each server took the policy of a registration or a what-if replay, and the policy's rules."""
+    taken = [view.get("ok", "what_if" in view) for view in one.views]
+    descriptor = getattr(one.request, "policy_descriptor", None) or getattr(one.request, "candidate", None)
+    return (*taken, descriptor.rules) if descriptor else (False, False, "{}")
 
 
 @explains("policy-text")
 def _(one: Difference) -> bool:
-    descriptor = registering(one)
-    if descriptor is None:
-        return False
+    def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(members)) != len(members):
+            raise ValueError("a key that is there twice")
+        return dict(members)
+
+    theirs, ours, rules = taken_by(one)
     try:
-        pairs = lambda members: dict(members) if len(dict(members)) == len(members) else 1 / 0  # noqa: E731
-        return not isinstance(json.loads(descriptor.rules, object_pairs_hook=pairs), dict)
-    except (json.JSONDecodeError, ZeroDivisionError):
-        return True
+        json.loads(rules, object_pairs_hook=unique)
+    except ValueError:
+        return (theirs, ours) == (True, False)
+    return False
 
 
 @explains("quorum-count-type")
 def _(one: Difference) -> bool:
-    descriptor = registering(one)
-    return descriptor is not None and json.loads(descriptor.rules).get("threshold", {}).get("type") == "count"
+    theirs, ours, rules = taken_by(one)
+    return (theirs, ours) == (True, False) and '"type": "count"' in rules and '"threshold"' in rules
 
 
 @explains("policy-whole-numbers")
 def _(one: Difference) -> bool:
-    descriptor = getattr(one.request, "policy_descriptor", None)
-    only_ours = (one.views[0].get("ok"), one.views[1].get("ok")) == (False, True)
-    return (
-        only_ours
-        and descriptor is not None
-        and re.search(r'"(?:veto_threshold|max_rounds|implicit_accept_timeout_ms)": \d+\.0\b', descriptor.rules)
-        is not None
-    )
+    theirs, ours, rules = taken_by(one)
+    whole = re.search(r'"(veto_threshold|max_rounds|implicit_accept_timeout_ms)": \d+\.0\b', rules)
+    return (theirs, ours) == (False, True) and whole is not None
 
 
 @explains("default-policy-rules")
@@ -471,7 +498,7 @@ class Report:
             found = Difference(plan, step, where, one, other, (theirs, ours), request, self.overdue)
             row = next((name for name, rule in ALLOWED.items() if rule(found)), None)
             parted = re.fullmatch(r"(ack\.)?(ok|status|ack|duplicate)|stream\.status", where)
-            same &= (not parted or row == "stream-not-open") and row != "stream-shape"
+            same &= (not parted or row == "stream-not-open") and row not in PARTING
             with self._lock:
                 if row:
                     self.explained[row] += 1
@@ -578,8 +605,51 @@ def play(pair: Pair, plan: Plan, report: Report, show: bool = False) -> None:
     if plan.number % 2 == 0:
         theirs, ours = (events(server, plan) for server in pair)
         report.compare(plan, Step("replay as events", plan.initiator), theirs, ours, before)
+    afterwards(pair, plan, report, before)
     report.saw("histories")
     report.answers["envelopes in histories"] += len(theirs.get("envelopes", []))
+
+
+def afterwards(pair: Pair, plan: Plan, report: Report, before: list[str]) -> None:
+    """What can be asked of a session that has ended: its receipt, and how it would have gone under another policy."""
+    rng = random.Random(f"{plan.seed}/{plan.number}/afterwards")
+    caller = rng.choice([plan.initiator] * 4 + [OUTSIDER, OBSERVER, NOBODY])
+    request = core_pb2.GetDecisionReceiptRequest(session_id=plan.session_id)
+    theirs, ours = (receipt_view(server.call("GetDecisionReceipt", request, caller)) for server in pair)
+    report.compare(plan, Step("GetDecisionReceipt", caller), theirs, ours, before)
+    report.saw(f"GetDecisionReceipt {theirs.get('code', 'ok')}")
+    candidate = policy_pb2.PolicyDescriptor(
+        policy_id="policy.what.if", mode=plan.mode, schema_version=rng.choice([1, 3])
+    )
+    candidate.rules = json.dumps(rules_for(rng, plan.mode))
+    what_if = policy_pb2.WhatIfReplayRequest(session_id=plan.session_id, candidate=candidate)
+    theirs, ours = (what_if_view(server.call("WhatIfReplay", what_if, caller)) for server in pair)
+    report.compare(plan, Step(f"WhatIfReplay {candidate.rules}", caller), theirs, ours, before, what_if)
+    report.saw(f"WhatIfReplay {theirs.get('code', 'ok')}")
+
+
+def receipt_view(answer: View) -> View:
+    message = answer.get("message")
+    if message is None:
+        return answer
+    receipt = json.loads(message.receipt_json)
+    # Who issued it, when, and under which numbering of its own rules, is each server's own.
+    own = {name: bool(receipt.pop(name)) for name in ("issuer", "issued_at", "semantics_rev")}
+    return {"receipt": receipt, "own": own}
+
+
+def what_if_view(answer: View) -> View:
+    message = answer.get("message")
+    if message is None:
+        return answer
+    view = MessageToDict(message, preserving_proto_field_name=True)
+    for entry in view.get("entries", []):
+        for side in ("recorded", "candidate"):
+            if "details" in entry.get(side, {}):
+                entry[side]["details"] = details_of(base64.b64decode(entry[side]["details"]))
+    for denial in view.get("denials", []):
+        denial["details"] = details_of(base64.b64decode(denial["details"]))
+    return {"what_if": view}
 
 
 EVENT = re.compile(r"^(?:id: ?(?P<id>.*)\n)?(?:event: ?(?P<event>.*)\n)?(?:id: ?(?P<id2>.*)\n)?data: ?(?P<data>.*)$")
