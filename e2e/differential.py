@@ -40,9 +40,11 @@ from traffic import (
     AGENTS,
     ANONYMOUS,
     DECISION,
+    LIMITED,
     MAX_PAYLOAD,
     MODES,
     NOBODY,
+    NOTES,
     OBSERVER,
     OUTSIDER,
     TOKENS,
@@ -378,7 +380,8 @@ def _(one: Difference) -> bool:
     theirs, ours = (view.get("stream") for view in one.views)
     if not theirs or ours.get("code") != "INVALID_ENVELOPE" or not shorter(ours, theirs):
         return False
-    return any(malformed(frame.envelope) for frame in one.step.frames if frame.HasField("envelope"))
+    unbound = [frame.envelope for frame in one.step.frames if frame.HasField("envelope")]
+    return any(malformed(envelope) for envelope in unbound) or one.step.caller == LIMITED
 
 
 def malformed(envelope: envelope_pb2.Envelope) -> bool:
@@ -395,6 +398,13 @@ def _(one: Difference) -> bool:
         return False
     readers = {one.plan.initiator, *one.plan.participants, OBSERVER}
     return one.step.caller not in readers and any(frame.envelope.mode != one.plan.mode for frame in one.step.frames)
+
+
+@explains("stream-open-mode")
+def _(one: Difference) -> bool:
+    if one.where != "stream.envelopes" or one.plan.participants or one.plan.mode != NOTES:
+        return False
+    return one.step.caller not in (one.plan.initiator, OBSERVER) and one.ours == []
 
 
 @explains("stream-progress")
