@@ -31,6 +31,7 @@ use macp_engine::Engine;
 
 pub use cors::{Origins, OriginsError};
 pub use options::Options;
+pub use routes::{Mounted, mounted};
 
 use routes::App;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::any;
+use axum::routing::{MethodRouter, any};
 use http::{Method as Verb, StatusCode};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
@@ -28,15 +28,49 @@ pub(crate) struct App {
 
 /// Every route of the binding.
 pub(crate) fn all(app: App) -> Router {
+    table(&app.options.prefix).router.with_state(Arc::new(app))
+}
+
+/// A verb and a path that the binding answers; the OpenAPI document has an operation for each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mounted {
+    /// As a template: `{name}` stands for one segment.
+    pub path: String,
+    /// The verb, in capitals.
+    pub verb: &'static str,
+}
+
+/// What [`router`](crate::router) answers without a prefix, by the same table that mounts it. `HEAD` and `OPTIONS`,
+/// which follow from the others, are left out.
+#[must_use]
+pub fn mounted() -> Vec<Mounted> {
+    table("").mounted
+}
+
+/// Routes and the list of them: whatever is mounted is told.
+struct Table {
+    router: Router<Arc<App>>,
+    mounted: Vec<Mounted>,
+}
+
+impl Table {
+    fn add(&mut self, path: String, verbs: &[&'static str], handler: MethodRouter<Arc<App>>) {
+        self.router = std::mem::take(&mut self.router).route(&path, handler);
+        self.mounted.extend(verbs.iter().map(|verb| Mounted { path: path.clone(), verb }));
+    }
+}
+
+fn table(prefix: &str) -> Table {
     // A prefix may begin a segment with `:` or `*`, which are captures in older routes only.
-    let mut router = Router::new().without_v07_checks().route(paths::WELL_KNOWN, any(discovery::well_known));
-    for prefix in paths::prefixes(&app.options.prefix) {
+    let mut table = Table { router: Router::new().without_v07_checks(), mounted: Vec::new() };
+    table.add(paths::WELL_KNOWN.to_owned(), &["GET"], any(discovery::well_known));
+    for prefix in paths::prefixes(prefix) {
         // One route per call and no capture: any other name is left to whoever shares the path space.
         for (method, handler) in rpc::handlers() {
-            router = router.route(&paths::route(&paths::rpc(&prefix, method)), handler);
+            table.add(paths::route(&paths::rpc(&prefix, method)), &["POST"], handler);
         }
     }
-    router.with_state(Arc::new(app))
+    table
 }
 
 /// Any path that is not one of ours.
