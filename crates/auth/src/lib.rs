@@ -2,12 +2,15 @@
 //!
 //! This crate knows no transport and no store. A transport takes what a request carries into [`Credentials`];
 //! [`Authenticator::authenticate`] answers with an [`Identity`](macp_kernel::Identity), once for each request or
-//! connection. Credentials are never logged, stored or echoed: not in errors, not in `Debug` output.
+//! connection. Credentials are never logged, stored or echoed: not in errors, not in `Debug` output. [`Tickets`] stand
+//! in for a credential where a browser can set no header.
 
 mod bearer;
 mod chain;
+mod tickets;
 mod tokens;
 
 pub use bearer::{Credentials, bearer};
 pub use chain::Authenticator;
+pub use tickets::{Page, Ticket, Tickets};
 pub use tokens::{StaticTokens, TokensError};

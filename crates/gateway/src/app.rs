@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
+use macp_auth::Tickets;
 use macp_engine::{Engine, Options as EngineOptions, SystemClock};
 use macp_transport_ws::Sockets;
 use macp_wire::v1::TransportEndpoint;
@@ -38,10 +39,11 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
 
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
+    let tickets = Arc::new(Tickets::new());
     let (grpc_addr, http_addr) = (grpc.addr(), http.addr());
     let mut accepting = Vec::new();
     for listener in [grpc, http] {
-        let routes: Router = routes::of(&config, &engine, &sockets, listener.addr());
+        let routes: Router = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
         accepting.push(tokio::spawn(listener.run(
             routes,
             config.max_connections,

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use macp_auth::Tickets;
 use macp_engine::Engine;
 use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
@@ -15,7 +16,13 @@ use crate::config::{Config, PublicUrl};
 use crate::web;
 
 /// The routes of the listener at `addr`.
-pub(crate) fn of(config: &Config, engine: &Engine, sockets: &Sockets, addr: SocketAddr) -> Router {
+pub(crate) fn of(
+    config: &Config,
+    engine: &Engine,
+    sockets: &Sockets,
+    tickets: &Arc<Tickets>,
+    addr: SocketAddr,
+) -> Router {
     let authenticator = Arc::new(config.authenticator.clone());
     let prefix = config.public_url.as_ref().map(|url| url.prefix.clone()).unwrap_or_default();
 
@@ -24,6 +31,7 @@ pub(crate) fn of(config: &Config, engine: &Engine, sockets: &Sockets, addr: Sock
         max_body_bytes: config.max_body_bytes,
         cors_origins: config.cors_origins.clone(),
         request_timeout: Some(config.request_timeout),
+        tickets: Arc::clone(tickets),
         ..macp_transport_http::Options::new(config.limits.max_payload_bytes)
     };
     let ws_options = macp_transport_ws::Options {
@@ -37,6 +45,7 @@ pub(crate) fn of(config: &Config, engine: &Engine, sockets: &Sockets, addr: Sock
             .collect(),
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
+        tickets: Arc::clone(tickets),
         timing: macp_transport_ws::Timing { drain: config.drain, ..macp_transport_ws::Timing::default() },
         ..macp_transport_ws::Options::new(config.max_body_bytes)
     };

@@ -7,6 +7,7 @@
 //! | to find | open |
 //! |---|---|
 //! | which paths exist | `paths.rs`, `routes/mod.rs` |
+//! | bodies that are no protocol messages | `types.rs` |
 //! | in which order a request is refused | `routes/rpc.rs` |
 //! | header rules | `extract.rs` |
 //! | what a refusal looks like | `error.rs` |
@@ -17,9 +18,11 @@ mod cors;
 mod error;
 mod extract;
 mod options;
+mod page;
 pub mod paths;
 mod routes;
 mod sse;
+pub mod types;
 
 use std::sync::Arc;
 

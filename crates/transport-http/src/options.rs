@@ -1,6 +1,9 @@
 //! The binding's settings as plain data.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use macp_auth::Tickets;
 
 use crate::cors::Origins;
 
@@ -19,6 +22,8 @@ pub struct Options {
     pub sse_keepalive: Duration,
     /// Time until the head of a response (`MACP_REQUEST_TIMEOUT_SECS`); a stream is not bounded after its head.
     pub request_timeout: Option<Duration>,
+    /// Where tickets are issued and redeemed; to be shared with the WebSocket binding and between listeners.
+    pub tickets: Arc<Tickets>,
 }
 
 impl Options {
@@ -32,6 +37,7 @@ impl Options {
             // Half of the 30 s after which common proxies cut an idle response.
             sse_keepalive: Duration::from_secs(15),
             request_timeout: Some(Duration::from_secs(30)),
+            tickets: Arc::default(),
         }
     }
 

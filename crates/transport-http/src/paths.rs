@@ -8,6 +8,15 @@ pub const RPC_BASE: &str = "/macp/v1";
 /// The discovery document, always at the origin root.
 pub const WELL_KNOWN: &str = "/.well-known/macp.json";
 
+/// Where tickets are issued.
+pub const TICKET: &str = "/macp/ticket";
+
+/// A path of this module below a prefix.
+#[must_use]
+pub fn below(prefix: &str, path: &str) -> String {
+    format!("{prefix}{path}")
+}
+
 /// The path of a call below a prefix.
 #[must_use]
 pub fn rpc(prefix: &str, method: Method) -> String {

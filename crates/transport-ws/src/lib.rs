@@ -31,7 +31,7 @@ use axum::routing::get;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
 
-pub use options::{Options, Tickets, Timing};
+pub use options::{Options, Timing};
 pub use sockets::Sockets;
 
 use upgrade::Shared;

@@ -1,13 +1,12 @@
-//! The binding's settings as plain data, and the seam for single-use tickets.
+//! The binding's settings as plain data.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use macp_kernel::Identity;
+use macp_auth::Tickets;
 
 /// Settings of the WebSocket binding on one listener.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Path of the public URL (`MACP_HTTP_PUBLIC_URL`), under which the endpoint is served as well as at the origin
     /// root, so that a proxy may strip it or not. Empty when there is none.
@@ -26,8 +25,8 @@ pub struct Options {
     pub tls: bool,
     /// Sockets that may be open at one time; beyond it upgrades are refused.
     pub max_connections: usize,
-    /// Redeems `?ticket=`; without one every ticket is refused.
-    pub tickets: Option<Arc<dyn Tickets>>,
+    /// Redeems `?ticket=`; to be shared with the binding that issues them.
+    pub tickets: Arc<Tickets>,
     /// How long things may take.
     pub timing: Timing,
 }
@@ -44,25 +43,9 @@ impl Options {
             allowed_hosts: Vec::new(),
             tls: false,
             max_connections: 10_000,
-            tickets: None,
+            tickets: Arc::default(),
             timing: Timing::default(),
         }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("prefix", &self.prefix)
-            .field("max_frame_bytes", &self.max_frame_bytes)
-            .field("allowed_origins", &self.allowed_origins)
-            .field("loopback", &self.loopback)
-            .field("allowed_hosts", &self.allowed_hosts)
-            .field("tls", &self.tls)
-            .field("max_connections", &self.max_connections)
-            .field("tickets", &self.tickets.is_some())
-            .field("timing", &self.timing)
-            .finish()
     }
 }
 
@@ -94,11 +77,4 @@ impl Default for Timing {
             reconnect_after: Duration::from_secs(1),
         }
     }
-}
-
-/// Turns single-use tickets into the identities that they were issued to.
-pub trait Tickets: Send + Sync {
-    /// Uses up the ticket. It counts only from the `Origin` that it is bound to (`None`: no browser); anything but
-    /// [`Identity::Known`] refuses the upgrade.
-    fn redeem(&self, ticket: &str, origin: Option<&str>) -> Identity;
 }

@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use macp_auth::{Authenticator, Credentials};
+use macp_auth::{Authenticator, Credentials, Page};
 use macp_engine::{Engine, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,10 +96,10 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
         Credential::Token(token) => {
             authenticator.authenticate(&Credentials { bearer: Some(token), token: None }).await
         }
-        Credential::Ticket(ticket) => match &options.tickets {
-            Some(tickets) => tickets.redeem(ticket, origin),
-            None => Identity::Rejected("tickets are not offered by this server".into()),
-        },
+        // A browser always says the origin of a page that connects.
+        Credential::Ticket(ticket) => {
+            options.tickets.redeem(ticket, Page { origin, own: None }, engine.now())
+        }
         Credential::Bad(why) => Identity::Rejected((*why).into()),
     };
     match identity {

@@ -1,8 +1,10 @@
 //! Which path is answered by what.
 
 mod discovery;
+mod guard;
 mod rpc;
 mod streams;
+mod ticket;
 
 use std::sync::Arc;
 
@@ -69,6 +71,7 @@ fn table(prefix: &str) -> Table {
         for (method, handler) in rpc::handlers() {
             table.add(paths::route(&paths::rpc(&prefix, method)), &["POST"], handler);
         }
+        router = router.route(&paths::route(&paths::below(&prefix, paths::TICKET)), any(ticket::issue));
     }
     table
 }

@@ -1,20 +1,18 @@
 //! `POST {prefix}/macp/v1/{Method}`: the order in which a call is refused, and the unary calls themselves.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderMap, Method as Verb, StatusCode};
 use macp_engine::{Engine, Method, MethodKind, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, Json};
 use macp_wire::v1::SendResponse;
 
+use super::guard::guarded;
 use super::{App, streams};
 use crate::body::{self, BodyFault};
 use crate::error::{Addressed, Failure, ok_json};
@@ -85,7 +83,7 @@ where
     H: FnOnce(Arc<App>, Call) -> F,
     F: Future<Output = Result<Response, Failure>>,
 {
-    let timeout = app.options.request_timeout;
+    let guard = Arc::clone(&app);
     let answer = async move {
         let call = match admit(&app, method, request).await? {
             Admitted::Call(call) => call,
@@ -93,30 +91,7 @@ where
         };
         handle(app, call).await
     };
-    // The engine keeps its own state consistent when a call is dropped or panics: nothing of it is held here.
-    let answer = AssertUnwindSafe(answer).catch_unwind();
-    let outcome = match timeout {
-        Some(limit) => tokio::time::timeout(limit, answer).await,
-        None => Ok(answer.await),
-    };
-    match outcome {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(failure))) => failure.into_response(),
-        Ok(Err(panic)) => panicked(method, panic.as_ref()).into_response(),
-        Err(_) => Failure::from(Refusal::new(
-            RefusalCode::InternalError,
-            "no answer in time (MACP_REQUEST_TIMEOUT_SECS); the call may have been applied, so repeat a Send with the \
-             same message_id",
-        ))
-        .into_response(),
-    }
-}
-
-fn panicked(method: Method, panic: &(dyn Any + Send)) -> Failure {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(method = method.name(), panic = text.unwrap_or("not a text"), "a handler panicked");
-    Refusal::new(RefusalCode::InternalError, "an internal fault; the server's log has it").into()
+    guarded(&guard, method.name(), answer).await
 }
 
 enum Admitted {
@@ -208,28 +183,4 @@ async fn send(app: Arc<App>, call: Call) -> Result<Response, Failure> {
         }
     };
     Ok(ok_json(json::to_vec(&SendResponse { ack: Some(ack) })))
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::{Body, to_bytes};
-    use macp_auth::Authenticator;
-    use macp_engine::testing::memory_engine;
-
-    use super::*;
-    use crate::options::Options;
-
-    #[tokio::test]
-    async fn a_panic_is_an_internal_error_that_tells_nothing() {
-        let engine = memory_engine().await;
-        let authenticator = Arc::new(Authenticator::dev());
-        let app = Arc::new(App { engine, authenticator, options: Options::new(10) });
-        let request =
-            Request::post("/").header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        let answer = serve(app, Method::ListModes, request, async |_, _| panic!("secret")).await;
-        assert_eq!(answer.status(), 500);
-        assert_eq!(answer.headers()["macp-error-code"], "INTERNAL_ERROR");
-        let body = to_bytes(answer.into_body(), 1000).await.unwrap();
-        assert!(!String::from_utf8_lossy(&body).contains("secret"));
-    }
 }

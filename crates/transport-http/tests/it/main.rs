@@ -10,3 +10,4 @@ mod rpc;
 mod stream_ends;
 mod streams;
 mod support;
+mod tickets;

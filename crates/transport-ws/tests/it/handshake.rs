@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use macp_auth::Authenticator;
-use macp_kernel::{Caller, Identity};
-use macp_transport_ws::{Options, Tickets};
+use macp_auth::{Authenticator, Page};
+use macp_kernel::{Caller, UnixMillis};
+use macp_transport_ws::Options;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -125,27 +125,42 @@ async fn the_endpoint_is_served_behind_the_prefix_too() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_redeemed_with_its_origin() {
-    struct One;
-    impl Tickets for One {
-        fn redeem(&self, ticket: &str, origin: Option<&str>) -> Identity {
-            if (ticket, origin) == ("t1", Some("https://app.example")) {
-                Identity::Known(Caller::new("agent://i"))
-            } else {
-                Identity::Rejected("the ticket is not valid".into())
-            }
-        }
-    }
+async fn a_ticket_is_redeemed_once_and_with_its_origin() {
+    let app = "https://app.example";
     let mut options = Options::new(CAP);
-    options.allowed_origins = vec!["https://app.example".into()];
-    options.tickets = Some(Arc::new(One));
+    options.allowed_origins = vec![app.into(), "https://other.example".into()];
+    let tickets = Arc::clone(&options.tickets);
     let server = Server::with(Authenticator::dev(), options).await;
-    let (socket, _) =
-        server.upgrade("/macp/v1/ws?ticket=t1", &[("origin", "https://app.example")]).await.unwrap();
-    let mut client = Client { socket, binary: false, ids: 0 };
-    assert_eq!(client.hear().await["welcome"]["sender"], "agent://i");
-    assert_eq!(server.refused("/macp/v1/ws?ticket=t1", &[]).await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(server.refused("/macp/v1/ws?ticket=t2", &[]).await.0, StatusCode::UNAUTHORIZED);
+    let issue = |origin, at| {
+        let page = Page { origin, own: None };
+        let ticket = tickets.issue(&Caller::new("agent://i"), page, at).unwrap();
+        format!("/macp/v1/ws?ticket={}", ticket.text)
+    };
+    let now = server.engine.now();
+    for (bound, headers) in [(Some(app), &[("origin", app)][..]), (None, &[])] {
+        let path = issue(bound, now);
+        let (socket, _) = server.upgrade(&path, headers).await.unwrap();
+        let mut client = Client { socket, binary: false, ids: 0 };
+        assert_eq!(client.hear().await["welcome"]["sender"], "agent://i");
+        client.ask("result", json!({"call": {"method": "ListSessions", "request": {}}})).await;
+        assert_eq!(server.refused(&path, headers).await.0, StatusCode::UNAUTHORIZED, "once");
+    }
+    let expired = issue(Some(app), UnixMillis(now.0 - 30_000));
+    for (path, headers) in [
+        (issue(Some(app), now), &[][..]),
+        (issue(Some(app), now), &[("origin", "https://other.example")]),
+        (issue(None, now), &[("origin", app)]),
+        (expired, &[("origin", app)]),
+        ("/macp/v1/ws?ticket=".into(), &[]),
+        ("/macp/v1/ws?ticket=unknown".into(), &[]),
+    ] {
+        let (status, body) = server.refused(&path, headers).await;
+        assert_eq!(
+            (status.as_u16(), &body["error"]["code"]),
+            (401, &json!("UNAUTHENTICATED")),
+            "{headers:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,20 @@ impl Http {
         }
     }
 
+    /// A ticket for a program that is no browser.
+    pub(crate) async fn ticket(&self) -> Result<String, Code> {
+        let request = Request::post(format!("http://{}/macp/ticket", self.addr))
+            .header("authorization", format!("Bearer {}", self.token));
+        let answer = self.ask(request.body(whole("")).unwrap()).await.expect("an answer");
+        match answer.code {
+            None => {
+                let body: Value = serde_json::from_slice(&answer.body).unwrap();
+                Ok(body["ticket"].as_str().unwrap().to_owned())
+            }
+            Some(code) => Err(code),
+        }
+    }
+
     /// Opens an event stream; resumes behind `last` by header when that is not 0.
     pub(crate) async fn events(&self, method: &str, request: &Value, last: u64) -> Result<Sse, Code> {
         let mut head = self.post(method);

@@ -28,6 +28,8 @@ pub(crate) enum Credential {
     Header,
     Subprotocol,
     Frame,
+    /// The token is a ticket, and goes into the URL.
+    Ticket,
 }
 
 /// A caller on WebSocket. The socket is opened by the first use.
@@ -56,7 +58,11 @@ impl Ws {
 
     /// Opens a socket of its own.
     pub(crate) async fn connect(&self) -> Result<Socket, Code> {
-        let mut request = Request::get(format!("ws://{}/macp/v1/ws", self.addr))
+        let query = match self.credential {
+            Credential::Ticket => format!("?ticket={}", self.token),
+            _ => String::new(),
+        };
+        let mut request = Request::get(format!("ws://{}/macp/v1/ws{query}", self.addr))
             .header("host", self.addr.to_string())
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
@@ -69,7 +75,7 @@ impl Ws {
             Credential::Subprotocol => {
                 offered += &format!(", macp.bearer.{}", URL_SAFE_NO_PAD.encode(&self.token));
             }
-            Credential::Frame => {}
+            Credential::Frame | Credential::Ticket => {}
         }
         let request = request.header("sec-websocket-protocol", offered).body(()).unwrap();
         let tcp = soon("a connection", TcpStream::connect(self.addr)).await.unwrap();
