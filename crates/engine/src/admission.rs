@@ -1,7 +1,7 @@
 //! What may be refused before a session is looked at: shape, sender, mode and rate, in the documented order.
 
 use macp_kernel::envelope::{self, Plane, core_type};
-use macp_kernel::{Caller, Identity, Refusal, RefusalCode, UnixMillis};
+use macp_kernel::{Caller, Identity, Refusal, UnixMillis};
 use macp_wire::v1::Envelope;
 
 use crate::options::Limits;
@@ -53,8 +53,8 @@ impl Admission {
 }
 
 fn limited(name: &str, wait_ms: i64) -> Refusal {
-    Refusal::new(
-        RefusalCode::RateLimited,
+    Refusal::rate_limited(
         format!("this sender has used up its messages of this minute ({name}); retry in {wait_ms} ms"),
+        wait_ms.unsigned_abs(),
     )
 }

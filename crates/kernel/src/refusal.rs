@@ -135,6 +135,9 @@ pub struct Refusal {
     pub message: String,
     /// Structured details as UTF-8 JSON, empty for most codes.
     pub details: Bytes,
+    /// Milliseconds after which the same request may be admitted, where a limit knows them. The details say it, too;
+    /// transports with a place of their own for it (`Retry-After`, `RetryInfo`) read it here.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// One reason of a `POLICY_DENIED` (RFC-MACP-0012 §6.2).
@@ -153,7 +156,7 @@ impl Refusal {
     /// A refusal without details.
     #[must_use]
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Bytes::new() }
+        Self { code, message: message.into(), details: Bytes::new(), retry_after_ms: None }
     }
 
     /// `INVALID_ENVELOPE` with a message.
@@ -189,6 +192,7 @@ impl Refusal {
             code: RefusalCode::PolicyDenied,
             message: format!("policy {policy_id} denies this commitment: {}", reasons.join("; ")),
             details: Bytes::from(details.to_string()),
+            retry_after_ms: None,
         }
     }
 
@@ -202,6 +206,18 @@ impl Refusal {
                  resume with after_sequence {lowest_available_sequence} or higher"
             ),
             details: Bytes::from(format!("{{\"lowest_available_sequence\":{lowest_available_sequence}}}")),
+            retry_after_ms: None,
+        }
+    }
+
+    /// `RATE_LIMITED` by a window that has room again after `retry_after_ms`.
+    #[must_use]
+    pub fn rate_limited(message: impl Into<String>, retry_after_ms: u64) -> Self {
+        Self {
+            code: RefusalCode::RateLimited,
+            message: message.into(),
+            details: Bytes::from(format!("{{\"retry_after_ms\":{retry_after_ms}}}")),
+            retry_after_ms: Some(retry_after_ms),
         }
     }
 }
@@ -253,6 +269,9 @@ mod tests {
 
     #[test]
     fn details_are_compact_json() {
+        let refusal = Refusal::rate_limited("full", 1_500);
+        assert_eq!(&refusal.details[..], br#"{"retry_after_ms":1500}"#);
+        assert_eq!((refusal.code, refusal.retry_after_ms), (RefusalCode::RateLimited, Some(1_500)));
         let refusal = Refusal::history_compacted(41);
         assert_eq!(&refusal.details[..], br#"{"lowest_available_sequence":41}"#);
         assert!(refusal.message.starts_with("session history before ordinal 41 was compacted;"));
