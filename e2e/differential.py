@@ -41,6 +41,7 @@ from traffic import (
     AGENTS,
     ANONYMOUS,
     DECISION,
+    IMPLICIT,
     LIMITED,
     MAX_PAYLOAD,
     MODES,
@@ -365,6 +366,14 @@ def _(one: Difference) -> bool:
     if one.kind != "Evaluation" or not one.where.startswith("ack."):
         return False
     return math.isnan(decision_pb2.EvaluationPayload.FromString(one.step.envelope.payload).confidence)
+
+
+@explains("prompt-implicit-accept")
+def _(one: Difference) -> bool:
+    if one.where not in ("envelopes", "what_if.entries") or not one.plan or one.plan.policy != IMPLICIT:
+        return False
+    less = [entry for entry in one.ours if not entry["message_id"].startswith("implicit-accept:")]
+    return less == one.theirs
 
 
 @explains("stream-not-open")
