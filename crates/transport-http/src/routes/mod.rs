@@ -71,7 +71,7 @@ fn table(prefix: &str) -> Table {
         for (method, handler) in rpc::handlers() {
             table.add(paths::route(&paths::rpc(&prefix, method)), &["POST"], handler);
         }
-        router = router.route(&paths::route(&paths::below(&prefix, paths::TICKET)), any(ticket::issue));
+        table.add(paths::route(&paths::below(&prefix, paths::TICKET)), &["POST"], any(ticket::issue));
     }
     table
 }
