@@ -55,6 +55,7 @@ pub use fanout::{Event, Head, Subscription};
 pub use method::{Method, MethodKind};
 pub use options::{Limits, Options, ReceiptOptions, Visibility};
 pub use receipt_keys::{ReceiptKeyError, ReceiptKeys, ReceiptSigner};
+pub use receipts::SPACE as RECEIPTS;
 pub use signals::{Signal, SignalWatch};
 pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 

@@ -18,8 +18,8 @@ use crate::Engine;
 use crate::options::ReceiptOptions;
 use crate::recovery;
 
-/// Side records with issued receipts, by session id.
-const SPACE: &str = "receipts";
+/// Space of the store's side records that holds issued receipts, by session id.
+pub const SPACE: &str = "receipts";
 
 /// Makes the first issuer the only one: the store's side records know no exclusive create, so looking and keeping are
 /// one step here. Signing and reading history happen before.

@@ -54,7 +54,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     }
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving gRPC, HTTP and WebSocket on both");
     if is_demo {
-        demo::instructions(grpc_addr, http_addr);
+        demo::instructions(grpc_addr, http_addr, &config.storage);
     }
 
     signals.next().await;

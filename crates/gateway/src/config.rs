@@ -13,6 +13,9 @@ use macp_engine::{Limits, ReceiptOptions, Visibility};
 use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
+/// Where sessions are kept unless `MACP_DATA_DIR` says otherwise.
+pub(crate) const DEFAULT_DATA_DIR: &str = "macp-data";
+
 /// A way to look a variable up; a seam, so that tests need no process environment.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -255,7 +258,7 @@ fn storage(reader: &mut Reader<'_>) -> Storage {
     if reader.flag("MACP_MEMORY_ONLY") {
         return Storage::Memory;
     }
-    Storage::Directory(reader.text("MACP_DATA_DIR").unwrap_or_else(|| "macp-data".into()).into())
+    Storage::Directory(reader.text("MACP_DATA_DIR").unwrap_or_else(|| DEFAULT_DATA_DIR.into()).into())
 }
 
 fn policies(reader: &mut Reader<'_>) -> Option<Vec<Policy>> {

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod demo;
 mod listener;
+mod log;
 mod logging;
 mod policies;
 mod routes;

@@ -137,10 +137,18 @@ pub fn encode(append_id: [u8; 16], entries: &[Entry]) -> Bytes {
         append_id: Bytes::copy_from_slice(&append_id),
         entries: entries.iter().map(store).collect(),
     };
-    let mut out = BytesMut::with_capacity(1 + body.encoded_len());
-    out.put_u8(RECORD_VERSION);
-    body.encode_raw(&mut out);
-    out.freeze()
+    body.to_record()
+}
+
+impl RecordBody {
+    /// The record with this body, in the format that this release writes.
+    #[must_use]
+    pub fn to_record(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(1 + self.encoded_len());
+        out.put_u8(RECORD_VERSION);
+        self.encode_raw(&mut out);
+        out.freeze()
+    }
 }
 
 /// Reads a record; envelopes share its buffer.

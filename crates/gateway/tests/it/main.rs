@@ -6,6 +6,7 @@ mod exposure;
 mod fakes;
 mod healthy;
 mod hostile;
+mod log_commands;
 mod parity;
 mod process;
 mod refusals;

@@ -1,6 +1,7 @@
 //! The gateway's process: started on free ports, its log kept, signalled, and its end checked.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -115,7 +116,18 @@ impl Gateway {
 
     /// Serves with these settings on top.
     pub(crate) async fn with(settings: Settings<'_>) -> Self {
-        let (process, stdout, stderr) = Self::spawn(&[], &[&DEVELOPMENT, settings].concat());
+        Self::serving(command(&[], &[&DEVELOPMENT, settings].concat())).await
+    }
+
+    /// Serves with these settings alone, started in this directory.
+    pub(crate) async fn serve_in(directory: &Path, settings: Settings<'_>) -> Self {
+        let mut command = command(&["serve"], settings);
+        command.current_dir(directory);
+        Self::serving(command).await
+    }
+
+    async fn serving(command: Command) -> Self {
+        let (process, stdout, stderr) = Self::spawn(command);
         let line = stderr.line("serving gRPC").await;
         let addr = |name: &str| {
             let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
@@ -125,9 +137,23 @@ impl Gateway {
         Self { process, stdout, stderr, grpc, http }
     }
 
+    /// Serves, keeping sessions in this directory.
+    pub(crate) async fn on(directory: &Path, settings: Settings<'_>) -> Self {
+        let directory = directory.to_str().unwrap();
+        let durable = [("MACP_MEMORY_ONLY", "0"), ("MACP_DATA_DIR", directory)];
+        Self::with(&[&durable, settings].concat()).await
+    }
+
     /// Runs the demo and reads its addresses off the instructions.
     pub(crate) async fn demo(settings: Settings<'_>) -> Self {
-        let (process, stdout, stderr) = Self::spawn(&["demo"], settings);
+        Self::demo_in(Path::new(env!("CARGO_TARGET_TMPDIR")), settings).await
+    }
+
+    /// The same, started in this directory.
+    pub(crate) async fn demo_in(directory: &Path, settings: Settings<'_>) -> Self {
+        let mut command = command(&["demo"], settings);
+        command.current_dir(directory);
+        let (process, stdout, stderr) = Self::spawn(command);
         stdout.line("Ctrl-C").await;
         let grpc = stdout.line("  gRPC ").await;
         let http = stdout.line("  page ").await;
@@ -136,8 +162,8 @@ impl Gateway {
         Self { process, stdout, stderr, grpc, http }
     }
 
-    fn spawn(arguments: &[&str], settings: Settings<'_>) -> (Child, Transcript, Transcript) {
-        let mut process = command(arguments, settings).spawn().unwrap();
+    fn spawn(mut command: Command) -> (Child, Transcript, Transcript) {
+        let mut process = command.spawn().unwrap();
         let stdout = Transcript::of(process.stdout.take().unwrap());
         let stderr = Transcript::of(process.stderr.take().unwrap());
         (process, stdout, stderr)

@@ -2,7 +2,10 @@
 
 use std::net::TcpListener;
 
-use crate::fakes::{Grpc, Session, accepted};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::fakes::{Agent, Grpc, Session, accepted};
 use crate::process::{Gateway, Settings, run};
 
 const INSECURE: (&str, &str) = ("MACP_ALLOW_INSECURE", "1");
@@ -75,11 +78,9 @@ async fn the_demo_listens_on_loopback_only() {
 }
 
 #[tokio::test]
-async fn the_demo_needs_and_heeds_no_setting_but_its_addresses() {
+async fn the_demo_needs_no_setting_and_heeds_only_where_it_listens_and_keeps_sessions() {
     let unusable = [
         ("MACP_ALLOW_INSECURE", "0"),
-        ("MACP_MEMORY_ONLY", "0"),
-        ("MACP_DATA_DIR", "/nonexistent"),
         ("MACP_AUTH_TOKENS_JSON", "{"),
         ("MACP_AUTH_ISSUER", "https://issuer"),
         ("MACP_TLS_CERT_PATH", "cert.pem"),
@@ -87,7 +88,9 @@ async fn the_demo_needs_and_heeds_no_setting_but_its_addresses() {
         ("MACP_HTTP_PUBLIC_URL", "x"),
         ("MACP_HTTP_CORS_ORIGINS", "*"),
     ];
-    for settings in [&[][..], &unusable] {
+    let directory = TempDir::new().unwrap();
+    let kept = [("MACP_DATA_DIR", directory.path().to_str().unwrap())];
+    for settings in [&[MEMORY][..], &[&kept[..], &unusable].concat()] {
         let gateway = Gateway::demo(settings).await;
         assert!(gateway.ports().iter().all(|port| port.ip().is_loopback()));
         assert_ne!(gateway.grpc, gateway.http);
@@ -99,11 +102,41 @@ async fn the_demo_needs_and_heeds_no_setting_but_its_addresses() {
     }
 }
 
+/// `serve` and `demo` alike keep sessions on disk unless they are told otherwise, and say where.
+#[tokio::test]
+async fn sessions_are_kept_in_macp_data_by_default() {
+    let here = TempDir::new().unwrap();
+    let in_words = here.path().join("macp-data").to_str().unwrap().to_owned();
+    let session = Session::new();
+    let demo = Gateway::demo_in(here.path(), &[]).await;
+    accepted(&mut Grpc::agent(demo.grpc, "agent://a"), &session.start(&["agent://b"])).await;
+    assert!(demo.output().contains(&in_words), "{}", demo.output());
+    // The directory has one owner at a time.
+    refuses(&["demo"], &[("MACP_DATA_DIR", &in_words)], &["MACP_DATA_DIR", &in_words, "in use", "pid"]).await;
+    demo.stop().await;
+    let demo = Gateway::demo_in(here.path(), &[]).await;
+    let found =
+        Grpc::agent(demo.grpc, "agent://b").call("GetSession", &json!({ "session_id": session.id })).await;
+    assert!(found.is_ok(), "{found:?}");
+    demo.stop().await;
+    let serve = Gateway::serve_in(here.path(), &[INSECURE]).await;
+    let found =
+        Grpc::agent(serve.grpc, "agent://b").call("GetSession", &json!({ "session_id": session.id })).await;
+    assert!(found.is_ok(), "{found:?}");
+    serve.stop().await;
+
+    let elsewhere = TempDir::new().unwrap();
+    let demo = Gateway::demo_in(elsewhere.path(), &[MEMORY]).await;
+    assert!(demo.output().contains("in memory"), "{}", demo.output());
+    demo.stop().await;
+    assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn help_and_version_need_no_settings() {
     let help = run(&["--help"], &[]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for part in ["macp-gateway", "serve", "demo", "--help", "--version"] {
+    for part in ["macp-gateway", "serve", "demo", "log", "--help", "--version"] {
         assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
     }
     let version = run(&["--version"], &[]).await;

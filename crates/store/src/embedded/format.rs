@@ -17,6 +17,12 @@ pub(super) type Step = fn(&Path) -> io::Result<()>;
 /// The step at index i leads from format i + 1 to i + 2. This release writes the format that the last one leads to.
 pub(super) const STEPS: &[Step] = &[];
 
+/// Whether there is a store in `dir`, of whatever format. Opens nothing and takes no lock.
+#[must_use]
+pub fn is_store(dir: &Path) -> bool {
+    dir.join(FILE).is_file()
+}
+
 /// Creates the version file of a new store, or brings an old store to the format that `steps` end in.
 pub(super) fn prepare(dir: &Path, steps: &[Step]) -> Result<(), OpenError> {
     let supported = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_add(1);

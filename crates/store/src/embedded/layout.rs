@@ -101,6 +101,13 @@ pub(super) fn side_prefix(space: &str) -> Option<Vec<u8>> {
     Some([&length.to_be_bytes(), space.as_bytes()].concat())
 }
 
+/// Space and key of a side record, for messages.
+pub(super) fn side_name(key: &[u8]) -> (String, Vec<u8>) {
+    let Some((length, rest)) = key.split_first_chunk::<2>() else { return (String::new(), key.to_vec()) };
+    let (space, key) = rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len()));
+    (String::from_utf8_lossy(space).into_owned(), key.to_vec())
+}
+
 /// The link before a stream's first record.
 pub(super) fn genesis(stream: &[u8]) -> Link {
     Sha256::new_with_prefix(b"macp-store stream 1\0").chain_update(stream).finalize().into()

@@ -37,9 +37,10 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use faults::Faults;
+pub use format::is_store;
 pub use options::{OpenError, Options};
 pub use shared::Stats;
-pub use verify::{Exported, Finding, Verified, Verify};
+pub use verify::{Exported, Finding, Verified, Verify, first_link, next_link};
 
 use crate::error::{AppendError, StoreError};
 use crate::log::{Append, LogStore, Position, Stored, Summarized, Summary, SummaryFilter};

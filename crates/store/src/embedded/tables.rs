@@ -325,6 +325,22 @@ impl Tables {
         records.collect()
     }
 
+    /// Up to `limit` keys of side records in order, each with what is wrong with its value, if anything is.
+    pub(super) fn check_sides(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Option<Damage>)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_vec()));
+        let page = self.side.range::<Vec<u8>, _>((from, Bound::Unbounded)).take(limit);
+        page.map(|guard| {
+            let (key, value) = guard.into_inner().map_err(|error| unavailable(&error))?;
+            let damage = layout::unseal_side(&key, &value).err();
+            Ok((Bytes::copy_from_slice(&key), damage))
+        })
+        .collect()
+    }
+
     /// Whether the log has anything under a number.
     pub(super) fn has_number(&self, number: u64) -> Result<bool, StoreError> {
         let all = layout::record_key(number, 0)..=layout::record_key(number, u64::MAX);
@@ -355,6 +371,14 @@ impl Tables {
         } else {
             self.log.insert(key, value).unwrap();
         }
+    }
+
+    /// The same for a side record.
+    #[cfg(test)]
+    pub(super) fn overwrite_side(&self, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+        let mut value = self.side.get(key).unwrap().unwrap().to_vec();
+        change(&mut value);
+        self.side.insert(key, value).unwrap();
     }
 
     /// The same for the head of a live stream.

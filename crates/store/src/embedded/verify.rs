@@ -53,12 +53,22 @@ pub enum Finding {
         /// Stands for the stream in the log's keys.
         number: u64,
     },
+    /// A side record with a damaged value.
+    #[error("side record {:?} of {space:?}: {why}", String::from_utf8_lossy(key))]
+    Side {
+        /// Its space.
+        space: String,
+        /// Its key.
+        key: Vec<u8>,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The check itself cannot go on.
     #[error("the check ended early: {0}")]
     Stopped(String),
 }
 
-/// Goes through every stream in order of id, then looks for records that belong to none.
+/// Goes through every stream in order of id, then looks for records that belong to none, and at the side records.
 ///
 /// It may run beside appends; a stream is checked as of the moment it is reached. Being an iterator of millions, it
 /// keeps one page in memory, and 8 bytes for each stream.
@@ -66,6 +76,8 @@ pub struct Verify<'a> {
     shared: &'a Shared,
     page: std::vec::IntoIter<Bytes>,
     after: Option<Bytes>,
+    /// Findings of one page of side records.
+    sides: std::vec::IntoIter<Finding>,
     seen: HashSet<u64>,
     phase: Phase,
 }
@@ -81,12 +93,20 @@ enum Phase {
         next: u64,
         end: u64,
     },
+    Sides,
     Done,
 }
 
 impl<'a> Verify<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        Self { shared, page: Vec::new().into_iter(), after: None, seen: HashSet::new(), phase: Phase::Begin }
+        Self {
+            shared,
+            page: Vec::new().into_iter(),
+            after: None,
+            sides: Vec::new().into_iter(),
+            seen: HashSet::new(),
+            phase: Phase::Begin,
+        }
     }
 
     /// One step; `None` when it only moved on.
@@ -112,7 +132,25 @@ impl<'a> Verify<'a> {
                     return Ok(Some(Err(Finding::Orphans { number: next })));
                 }
             }
-            Phase::Orphans { .. } => self.phase = Phase::Done,
+            Phase::Orphans { .. } => {
+                self.after = None;
+                self.phase = Phase::Sides;
+            }
+            Phase::Sides => {
+                if let Some(finding) = self.sides.next() {
+                    return Ok(Some(Err(finding)));
+                }
+                let page = tables.check_sides(self.after.as_deref(), PAGE)?;
+                match page.last() {
+                    Some((last, _)) => self.after = Some(last.clone()),
+                    None => self.phase = Phase::Done,
+                }
+                let damaged = page.into_iter().filter_map(|(key, damage)| {
+                    let (space, key) = layout::side_name(&key);
+                    damage.map(|damage| Finding::Side { space, key, why: damage.to_string() })
+                });
+                self.sides = damaged.collect::<Vec<_>>().into_iter();
+            }
             Phase::Done => {}
         }
         Ok(None)
@@ -135,6 +173,18 @@ impl Iterator for Verify<'_> {
         }
         None
     }
+}
+
+/// The link before the first record of a stream.
+#[must_use]
+pub fn first_link(stream: &[u8]) -> [u8; 32] {
+    layout::genesis(stream)
+}
+
+/// The link of a record, given the link of the one before it.
+#[must_use]
+pub fn next_link(before: &[u8; 32], position: Position, record: &[u8]) -> [u8; 32] {
+    layout::link(before, position.to_engine(), record)
 }
 
 /// Checks one stream from its first record to the head.

@@ -82,6 +82,15 @@ impl Grpc {
         request
     }
 
+    /// Registers a policy whose rules are this very text: JSON on its way would lose its blanks.
+    pub(crate) async fn register(&mut self, policy_descriptor: v1::PolicyDescriptor) {
+        let request = v1::RegisterPolicyRequest { policy_descriptor: Some(policy_descriptor) };
+        let request = self.request(request);
+        let response =
+            soon("RegisterPolicy", self.client.register_policy(request)).await.unwrap().into_inner();
+        assert!(response.ok, "{}", response.error);
+    }
+
     /// Opens a `StreamSession`.
     pub(crate) async fn open(&self) -> Result<GrpcStream, Code> {
         let (frames, mut queue) = unbounded_channel();

@@ -17,7 +17,7 @@ use serde_json::Value;
 pub(crate) use grpc::Grpc;
 pub(crate) use half_sent::HalfSent;
 pub(crate) use http::{Http, Sse, whole};
-pub(crate) use session::Session;
+pub(crate) use session::{MODE, Session};
 pub(crate) use ws::{Credential, Socket, Ws};
 
 use crate::wait::soon;

@@ -80,6 +80,10 @@ impl Session {
     }
 
     pub(crate) fn commitment(&self) -> Envelope {
+        self.commitment_under("policy.default")
+    }
+
+    pub(crate) fn commitment_under(&self, policy: &str) -> Envelope {
         let payload = CommitmentPayload {
             commitment_id: "c".into(),
             action: "decision.selected".into(),
@@ -87,7 +91,7 @@ impl Session {
             reason: "r".into(),
             mode_version: "1.0.0".into(),
             configuration_version: "c1".into(),
-            policy_version: "policy.default".into(),
+            policy_version: policy.into(),
             outcome_positive: true,
             ..CommitmentPayload::default()
         };

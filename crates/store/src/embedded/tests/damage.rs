@@ -92,6 +92,24 @@ async fn a_damaged_or_missing_head() {
 }
 
 #[tokio::test]
+async fn a_damaged_side_record_is_found_by_name() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    fill(&store, "a", 2).await;
+    for key in [b"p", b"q"] {
+        store.put_side("policies", key, Some(Bytes::from("text"))).await.unwrap();
+    }
+    assert_eq!(findings(&store), [""; 0]);
+    store.shared.tables().unwrap().overwrite_side(b"\0\x08policiesq", |value| value[9] ^= 1);
+    assert_eq!(store.get_side("policies", b"p").await, Ok(Some(Bytes::from("text"))));
+    assert!(store.get_side("policies", b"q").await.is_err());
+    assert_eq!(
+        findings(&store),
+        ["side record \"q\" of \"policies\": a stored value does not match its checksum"]
+    );
+}
+
+#[tokio::test]
 async fn a_record_of_a_newer_release_is_named() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
