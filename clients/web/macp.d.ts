@@ -117,8 +117,8 @@ export class MacpClient extends EventTarget {
   ready(): Promise<Status>;
 
   /**
-   * Sends one envelope and resolves with its Ack, accepted or refused. Filled in if absent: `macp_version`, `message_id`,
-   * `timestamp`. Rejects only if there will be no Ack: client closed, queue full, `signal` aborted (then the outcome is
+   * Sends one envelope and resolves with its Ack, accepted or refused. Filled in if absent: `macp_version`, `message_id`;
+   * `sender` and `timestamp` are the server's to fill in. Rejects only if there will be no Ack: client closed, queue full, `signal` aborted (then the outcome is
    * unknown), or the server found the frame malformed.
    */
   send(envelope: OutgoingEnvelope, options?: RequestOptions): Promise<Ack>;
@@ -188,11 +188,11 @@ export interface Delivery {
  */
 export interface Subscription extends AsyncIterableIterator<Delivery> {
   readonly session_id: string;
-  /** The last sequence that was received; give it as `after_sequence` to go on later. */
+  /** The last sequence that was handed out; give it as `after_sequence` to go on later. */
   readonly sequence: number;
   /** Resolves when the subscription first stands. */
   readonly subscribed: Promise<Subscribed>;
-  /** Resolves when the replay has caught up with what was there at the beginning; the sequence. */
+  /** Resolves when everything that was there at the beginning was handed out; the sequence. */
   readonly synced: Promise<number>;
   /** How the session ended, once everything of it was received. */
   readonly ended: Ended | null;
