@@ -13,7 +13,7 @@ use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
 
 use crate::config::{Config, PublicUrl};
-use crate::web;
+use crate::{client, web};
 
 /// The routes of the listener at `addr`.
 pub(crate) fn of(
@@ -35,7 +35,7 @@ pub(crate) fn of(
         ..macp_transport_http::Options::new(config.limits.max_payload_bytes)
     };
     let ws_options = macp_transport_ws::Options {
-        prefix,
+        prefix: prefix.clone(),
         // Behind a proxy that terminates TLS, the page's own origin is the public one.
         allowed_origins: config
             .cors_origins
@@ -58,6 +58,7 @@ pub(crate) fn of(
         .merge(macp_transport_http::router(engine.clone(), Arc::clone(&authenticator), http_options))
         .merge(macp_transport_ws::router(engine.clone(), authenticator, ws_options, sockets.clone()))
         .merge(web::router())
+        .merge(client::router(&prefix))
         .fallback(move |request: Request| {
             let unknown = unknown.clone();
             async move { unknown_path(request, unknown).await }
