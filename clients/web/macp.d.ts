@@ -128,7 +128,12 @@ export class MacpClient extends EventTarget {
    * outcome of others whose link was lost is unknown: they reject with `CONNECTION_LOST`.
    */
   call<M extends keyof Rpcs>(method: M, request?: Rpcs[M][0], options?: RequestOptions): Promise<Rpcs[M][1]>;
-  call(method: string, request?: object, options?: RequestOptions): Promise<unknown>;
+  /** A call that these types do not know yet. */
+  call<S extends string>(
+    method: S extends keyof Rpcs ? never : S,
+    request?: object,
+    options?: RequestOptions,
+  ): Promise<unknown>;
 
   /** Follows a session's accepted envelopes, from the first one on or from behind `after_sequence`. */
   subscribe(session_id: string, options?: SubscribeOptions): Subscription;
