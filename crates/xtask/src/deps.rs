@@ -38,6 +38,8 @@ const RULES: &[Rule] = &[
         may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
         never: &["tonic"],
     },
+    // It measures servers from outside, and shares none of their code.
+    Rule { package: "macp-bench", may_use: &["macp-wire"], never: &[] },
 ];
 
 /// The binary may use everything; xtask is no part of the product. Nothing may use either, which the lists above say.
