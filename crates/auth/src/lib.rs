@@ -7,10 +7,13 @@
 
 mod bearer;
 mod chain;
+mod page;
+mod passes;
 mod tickets;
 mod tokens;
 
 pub use bearer::{Credentials, bearer};
 pub use chain::Authenticator;
-pub use tickets::{Page, Ticket, Tickets};
+pub use page::Page;
+pub use tickets::{Ticket, Tickets};
 pub use tokens::{StaticTokens, TokensError};

@@ -12,24 +12,17 @@ use macp_kernel::{Caller, Identity, ParticipantId, Refusal, RefusalCode, UnixMil
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use crate::page::{Bound, Page};
+use crate::passes::{Key, Passes};
+
 /// How long a ticket can be redeemed, in milliseconds.
 const LIFETIME_MS: i64 = 30_000;
-/// Tickets that one identity may be given within one lifetime.
+/// Tickets that one identity may be given within [`Tickets::WINDOW_SECS`].
 const PER_IDENTITY: usize = 64;
 /// Tickets that all identities together may be given within one lifetime: the bound on memory.
 const IN_ALL: usize = 16_384;
 /// Bytes of a ticket, as many as its digest has.
 const SECRET_BYTES: usize = 32;
-
-/// What a request says about the web page that makes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Page<'a> {
-    /// The `Origin` as sent. Programs that are no browser send none, nor do browsers with a `GET` to the page's own
-    /// origin.
-    pub origin: Option<&'a str>,
-    /// Whether the page is of the server's own origin, where that can be told.
-    pub own: Option<bool>,
-}
 
 /// A new ticket.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,17 +39,26 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// The tickets that are out. The transports of one process share one.
+/// The tickets that are out, and the passes of the streams that were opened with one. The transports of one process
+/// share it.
 #[derive(Default)]
-pub struct Tickets(Mutex<Table>);
+pub struct Tickets {
+    table: Mutex<Table>,
+    passes: Mutex<Passes>,
+}
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tickets({} issued)", self.0.lock().issued.len())
+        write!(f, "Tickets({} issued)", self.table.lock().issued.len())
     }
 }
 
 impl Tickets {
+    /// Tickets that one identity may be given within [`Tickets::WINDOW_SECS`].
+    pub const PER_IDENTITY: usize = PER_IDENTITY;
+    /// Seconds after which a ticket no longer counts, used or not.
+    pub const WINDOW_SECS: u64 = LIFETIME_MS.unsigned_abs() / 1000;
+
     /// None are out.
     #[must_use]
     pub fn new() -> Self {
@@ -69,20 +71,15 @@ impl Tickets {
     /// `RATE_LIMITED` when the caller, `UNAVAILABLE` when all callers together have been given too many within the
     /// last 30 s; `INTERNAL_ERROR` when the operating system has no randomness.
     pub fn issue(&self, caller: &Caller, page: Page<'_>, now: UnixMillis) -> Result<Ticket, Refusal> {
-        let mut secret = [0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(|error| {
-            tracing::error!(%error, "no random bytes for a ticket");
-            Refusal::new(RefusalCode::InternalError, "no ticket can be made now; retry")
-        })?;
-        let text = URL_SAFE_NO_PAD.encode(secret);
-        let expires_at = self.0.lock().insert(digest(&text), caller, page, now)?;
+        let text = secret()?;
+        let expires_at = self.table.lock().insert(digest(&text), caller, page, now)?;
         Ok(Ticket { text, expires_at })
     }
 
     /// Uses up a ticket: the identity that it was issued to, or why it is not good. A ticket that is shown from another
     /// page is used up, too: somebody else has it.
     pub fn redeem(&self, ticket: &str, page: Page<'_>, now: UnixMillis) -> Identity {
-        match self.0.lock().take(&digest(ticket), page, now) {
+        match self.table.lock().take(&digest(ticket), page, now) {
             Some(caller) => Identity::Known(caller),
             // One text for every cause: who tries tickets learns nothing.
             None => Identity::Rejected(
@@ -92,9 +89,37 @@ impl Tickets {
             ),
         }
     }
+
+    /// A pass for a stream that this page has opened on a session: with it the page comes back when it is cut.
+    /// It is held until [`Tickets::release`].
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` when the operating system has no randomness.
+    pub fn pass(&self, caller: &Caller, page: Page<'_>, session_id: &str) -> Result<String, Refusal> {
+        let text = secret()?;
+        self.passes.lock().insert(digest(&text), caller, page, session_id);
+        Ok(text)
+    }
+
+    /// Holds a pass once more, if it is good for this page and session: the identity that it was made for.
+    pub fn resume(&self, pass: &str, page: Page<'_>, session_id: &str, now: UnixMillis) -> Option<Caller> {
+        self.passes.lock().hold(&digest(pass), page, session_id, now)
+    }
+
+    /// A stream with this pass is gone. The pass is good for 5 minutes more.
+    pub fn release(&self, pass: &str, now: UnixMillis) {
+        self.passes.lock().release(&digest(pass), now);
+    }
 }
 
-type Key = [u8; SECRET_BYTES];
+fn secret() -> Result<String, Refusal> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(|error| {
+        tracing::error!(%error, "no random bytes for a ticket");
+        Refusal::new(RefusalCode::InternalError, "no ticket can be made now; retry")
+    })?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
 
 /// Only the digest is kept. Finding it by a map leaks no more time than is good for a guess at a digest.
 fn digest(ticket: &str) -> Key {
@@ -106,14 +131,13 @@ struct Table {
     open: HashMap<Key, Entry>,
     /// Everything that was issued within the last lifetime, used or not, oldest first.
     issued: VecDeque<(UnixMillis, Key, ParticipantId)>,
-    /// How many of those each identity has been given.
-    given: HashMap<ParticipantId, usize>,
+    /// When each identity may be given one more for every one of those.
+    given: HashMap<ParticipantId, VecDeque<UnixMillis>>,
 }
 
 struct Entry {
     caller: Caller,
-    origin: Option<Box<str>>,
-    own: bool,
+    bound: Bound,
     expires_at: UnixMillis,
 }
 
@@ -126,13 +150,16 @@ impl Table {
         now: UnixMillis,
     ) -> Result<UnixMillis, Refusal> {
         self.forget_expired(now);
-        let given = self.given.get(&caller.sender).copied().unwrap_or(0);
-        if given >= PER_IDENTITY {
-            return Err(Refusal::new(
-                RefusalCode::RateLimited,
+        if let Some(given) = self.given.get(&caller.sender)
+            && given.len() >= PER_IDENTITY
+        {
+            let room_at = given.front().copied().unwrap_or(now);
+            let wait_ms = room_at.0.abs_diff(now.0);
+            return Err(Refusal::rate_limited(
                 format!(
-                    "this identity was given {PER_IDENTITY} tickets within 30 s, which is the most; retry"
+                    "this identity was given {PER_IDENTITY} tickets within 30 s, which is the most; retry in {wait_ms} ms"
                 ),
+                wait_ms,
             ));
         }
         if self.issued.len() >= IN_ALL {
@@ -142,44 +169,26 @@ impl Table {
             ));
         }
         let expires_at = UnixMillis(now.0.saturating_add(LIFETIME_MS));
-        *self.given.entry(caller.sender.clone()).or_default() += 1;
+        self.given.entry(caller.sender.clone()).or_default().push_back(expires_at);
         self.issued.push_back((expires_at, key, caller.sender.clone()));
-        let entry = Entry {
-            caller: caller.clone(),
-            origin: page.origin.map(Into::into),
-            own: page.own == Some(true),
-            expires_at,
-        };
-        self.open.insert(key, entry);
+        self.open.insert(key, Entry { caller: caller.clone(), bound: Bound::to(page), expires_at });
         Ok(expires_at)
     }
 
     fn take(&mut self, key: &Key, page: Page<'_>, now: UnixMillis) -> Option<Caller> {
         let entry = self.open.remove(key)?;
-        (now < entry.expires_at && entry.is_for(page)).then_some(entry.caller)
+        (now < entry.expires_at && entry.bound.admits(page)).then_some(entry.caller)
     }
 
     fn forget_expired(&mut self, now: UnixMillis) {
         while let Some((_, key, sender)) = self.issued.pop_front_if(|(expires_at, ..)| *expires_at <= now) {
             self.open.remove(&key);
             if let Some(given) = self.given.get_mut(&sender) {
-                *given -= 1;
-                if *given == 0 {
+                given.pop_front();
+                if given.is_empty() {
                     self.given.remove(&sender);
                 }
             }
-        }
-    }
-}
-
-impl Entry {
-    fn is_for(&self, page: Page<'_>) -> bool {
-        match (&self.origin, page.origin) {
-            (Some(own), Some(other)) => own.eq_ignore_ascii_case(other),
-            (None, Some(_)) => false,
-            // A browser leaves the header out of a GET to the page's own origin, and only there.
-            (Some(_), None) => self.own && page.own != Some(false),
-            (None, None) => page.own != Some(false),
         }
     }
 }
@@ -280,13 +289,14 @@ mod tests {
             let ticket = issue("agent://a", NOW).unwrap();
             tickets.redeem(&ticket.text, Page::default(), NOW);
         }
-        assert_eq!(issue("agent://a", later(29_999)).unwrap_err().code, RefusalCode::RateLimited);
+        let refused = issue("agent://a", later(10_000)).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_ms), (RefusalCode::RateLimited, Some(20_000)));
         for n in 0..IN_ALL - PER_IDENTITY {
             issue(&format!("agent://{n}"), NOW).unwrap();
         }
         assert_eq!(issue("agent://late", later(29_999)).unwrap_err().code, RefusalCode::Unavailable);
         issue("agent://a", later(30_000)).unwrap();
-        let table = tickets.0.lock();
+        let table = tickets.table.lock();
         assert_eq!(
             (table.open.len(), table.issued.len(), table.given.len()),
             (1, 1, 1),
@@ -299,5 +309,19 @@ mod tests {
         let tickets = Tickets::new();
         let ticket = tickets.issue(&caller(), Page::default(), NOW).unwrap();
         assert!(!format!("{ticket:?} {tickets:?}").contains(&ticket.text));
+    }
+
+    #[test]
+    fn a_pass_is_good_while_it_is_held_and_for_5_minutes() {
+        let tickets = Tickets::new();
+        let page = Page::default();
+        let pass = tickets.pass(&caller(), page, "s").unwrap();
+        assert_eq!(tickets.resume(&pass, page, "s", later(1_000_000)), Some(caller()));
+        tickets.release(&pass, NOW);
+        tickets.release(&pass, NOW);
+        assert_eq!(tickets.resume(&pass, page, "s", later(299_999)), Some(caller()));
+        tickets.release(&pass, NOW);
+        assert_eq!(tickets.resume(&pass, page, "s", later(300_000)), None);
+        assert!(matches!(tickets.redeem(&pass, page, NOW), Identity::Rejected(_)), "no ticket");
     }
 }

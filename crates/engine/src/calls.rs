@@ -12,6 +12,7 @@ use macp_wire::v1::*;
 
 use crate::Engine;
 use crate::fanout::{Attachment, Subscription};
+use crate::filter::SessionFilter;
 use crate::lane::{Outcome, newly_accepted};
 use crate::signals::SignalWatch;
 use crate::visibility::Shown;
@@ -155,8 +156,21 @@ impl Engine {
         identity: &Identity,
         request: ListSessionsRequest,
     ) -> Result<ListSessionsResponse, Refusal> {
+        self.list_sessions_where(identity, request, &SessionFilter::default()).await
+    }
+
+    /// `ListSessions` of the sessions that a filter admits. A page may be empty although more follows.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `INVALID_REQUEST`.
+    pub async fn list_sessions_where(
+        &self,
+        identity: &Identity,
+        request: ListSessionsRequest,
+        filter: &SessionFilter,
+    ) -> Result<ListSessionsResponse, Refusal> {
         let shown = Shown::to(identity.require()?, self.inner.options.visibility);
-        listing::page(self.inner.sessions.store(), &self.inner.options.limits, &request, &shown).await
+        listing::page(self.inner.sessions.store(), &self.inner.options.limits, &request, &shown, filter).await
     }
 
     /// `WatchSessions`

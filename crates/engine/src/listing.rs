@@ -8,6 +8,7 @@ use macp_kernel::{Refusal, RefusalCode};
 use macp_store::{LogStore, SummaryFilter};
 use macp_wire::v1::{ListSessionsRequest, ListSessionsResponse};
 
+use crate::filter::SessionFilter;
 use crate::options::Limits;
 use crate::visibility::Shown;
 
@@ -18,13 +19,14 @@ const SCAN: usize = 10_000;
 /// First bytes of a decoded token: its format.
 const TOKEN_PREFIX: &[u8] = b"v1:";
 
-/// One page of the sessions that may be shown. The token names the last id that was read, which need not exist any
+/// One page of the sessions that may be shown and are asked for. The token names the last id that was read, which need not exist any
 /// more. A page may be short although more follows: only an empty token ends the listing.
 pub(crate) async fn page(
     store: &dyn LogStore,
     limits: &Limits,
     request: &ListSessionsRequest,
     shown: &Shown,
+    filter: &SessionFilter,
 ) -> Result<ListSessionsResponse, Refusal> {
     let size = match usize::try_from(request.page_size) {
         Ok(0) => limits.list_default_page_size,
@@ -48,7 +50,7 @@ pub(crate) async fn page(
             let summary =
                 Summary::from_bytes(summarized.summary.bytes).map_err(|error| unreadable(&error))?;
             after = Some(summarized.stream);
-            if shown.includes(&summary.metadata) {
+            if shown.includes(&summary.metadata) && filter.admits(&summary.metadata) {
                 sessions.push(summary.metadata);
             }
         }

@@ -16,7 +16,9 @@ use crate::error::bare;
 const ALLOW_METHODS: HeaderValue = HeaderValue::from_static("POST");
 const ALLOW_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID, traceparent, tracestate");
-const EXPOSE_HEADERS: HeaderValue = HeaderValue::from_static("MACP-Error-Code");
+const EXPOSE_HEADERS: HeaderValue = HeaderValue::from_static(
+    "MACP-Error-Code, MACP-High-Water-Sequence, ETag, Link, Retry-After, RateLimit, RateLimit-Policy",
+);
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 

@@ -1,6 +1,6 @@
-//! What is read from request headers: credential, content type, accepted types, and the position to resume at.
+//! What is read from request headers: credential, content type, and the position to resume at.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use macp_auth::{Authenticator, Credentials, bearer};
 use macp_kernel::{Identity, Refusal, RefusalCode};
@@ -26,53 +26,25 @@ pub(crate) async fn identity(
 
 /// Whether the body is declared as JSON: exactly one `Content-Type`, and no charset but UTF-8.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers).as_deref() == Some("application/json")
+}
+
+/// The media type of the body in lower case, if there is exactly one `Content-Type` and it has no charset but UTF-8.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Ok(value) = value.to_str() else { return false };
-    let mut parts = unquoted_split(value, ';');
-    if !parts.next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
-        return false;
-    }
-    parts.all(|parameter| {
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let mut parts = unquoted_split(value.to_str().ok()?, ';');
+    let media = parts.next()?.trim().to_ascii_lowercase();
+    let is_utf8 = parts.all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         !name.trim().eq_ignore_ascii_case("charset")
             || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-    })
-}
-
-/// Whether an event stream may be the answer: no `Accept` at all, or one whose most specific matching range does
-/// not refuse it.
-pub(crate) fn accepts_events(headers: &HeaderMap) -> bool {
-    if !headers.contains_key(ACCEPT) {
-        return true;
-    }
-    let mut best: Option<(u8, bool)> = None;
-    for value in headers.get_all(ACCEPT) {
-        let Ok(value) = value.to_str() else { continue };
-        for range in unquoted_split(value, ',') {
-            let mut parts = unquoted_split(range, ';');
-            let specificity = match parts.next().map(|media| media.trim().to_ascii_lowercase()).as_deref() {
-                Some("text/event-stream") => 3,
-                Some("text/*") => 2,
-                Some("*/*") => 1,
-                _ => continue,
-            };
-            // Of equally specific ranges one that admits is enough.
-            best = best.max(Some((specificity, !parts.any(is_zero_weight))));
-        }
-    }
-    best.is_some_and(|(_, admitted)| admitted)
-}
-
-fn is_zero_weight(parameter: &str) -> bool {
-    parameter.split_once('=').is_some_and(|(name, weight)| {
-        name.trim().eq_ignore_ascii_case("q")
-            && weight.trim().parse::<f32>().is_ok_and(|weight| weight == 0.0)
-    })
+    });
+    is_utf8.then_some(media)
 }
 
 /// Splits a header value at a separator outside of quoted strings.
-fn unquoted_split(value: &str, separator: char) -> impl Iterator<Item = &str> {
+pub(crate) fn unquoted_split(value: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut escaped = false;
     value.split(move |c| {
@@ -88,23 +60,33 @@ fn unquoted_split(value: &str, separator: char) -> impl Iterator<Item = &str> {
 
 /// The position to resume a subscription after: `Last-Event-ID`, the body's `after_sequence`, or both if they agree.
 pub(crate) fn resume_after(headers: &HeaderMap, after_sequence: u64) -> Result<u64, Refusal> {
-    let mut values = headers.get_all(LAST_EVENT_ID).iter();
-    let header = match (values.next(), values.next()) {
-        (None, _) => return Ok(after_sequence),
-        (Some(value), None) => value.as_bytes(),
-        (Some(_), Some(_)) => return Err(Refusal::invalid_request("send one Last-Event-ID header")),
-    };
-    // Parsing alone would take a sign.
-    let digits = std::str::from_utf8(header).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    let Some(last) = digits.and_then(|digits| digits.parse::<u64>().ok()) else {
-        return Err(Refusal::invalid_request(
-            "Last-Event-ID must be the decimal id of an event of this stream, at most 2^64-1",
-        ));
-    };
+    let Some(header) = last_event_id(headers)? else { return Ok(after_sequence) };
+    let last = position(header)?;
     if after_sequence != 0 && after_sequence != last {
         return Err(Refusal::invalid_request("Last-Event-ID and after_sequence name different positions"));
     }
     Ok(last)
+}
+
+/// The one `Last-Event-ID`.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(LAST_EVENT_ID).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| no_position()),
+        (Some(_), Some(_)) => Err(Refusal::invalid_request("send one Last-Event-ID header")),
+    }
+}
+
+/// An ordinal in decimal digits.
+pub(crate) fn position(text: &str) -> Result<u64, Refusal> {
+    // Parsing alone would take a sign.
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(no_position)
+}
+
+fn no_position() -> Refusal {
+    Refusal::invalid_request("Last-Event-ID must be the id of an event of this stream, at most 2^64-1")
 }
 
 #[cfg(test)]
@@ -137,31 +119,6 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(is_json(&headers(CONTENT_TYPE, values)), json, "{values:?}");
-        }
-    }
-
-    #[test]
-    fn accept() {
-        for (values, admitted) in [
-            (&[][..], true),
-            (&["text/event-stream"], true),
-            (&["TEXT/Event-Stream"], true),
-            (&["text/*"], true),
-            (&["*/*"], true),
-            (&["application/json, text/event-stream"], true),
-            (&["application/json", "text/event-stream;q=0.1"], true),
-            (&["text/event-stream;q=0"], false),
-            (&["text/event-stream; Q=0.000, */*"], false),
-            (&["text/*;q=0, */*"], false),
-            (&["text/*;q=0, text/event-stream"], true),
-            (&["*/*;q=0"], false),
-            (&["text/event-stream;q=0, text/event-stream"], true),
-            (&["application/json"], false),
-            (&["text/html"], false),
-            (&["application/json;x=\"a,text/event-stream\""], false),
-            (&[""], false),
-        ] {
-            assert_eq!(accepts_events(&headers(ACCEPT, values)), admitted, "{values:?}");
         }
     }
 

@@ -9,17 +9,22 @@
 //! | which paths exist | `paths.rs`, `routes/mod.rs` |
 //! | bodies that are no protocol messages | `types.rs` |
 //! | in which order a request is refused | `routes/rpc.rs` |
-//! | header rules | `extract.rs` |
+//! | resources that are read with `GET` | `routes/resources.rs`, `routes/events.rs` |
+//! | header rules | `extract.rs`, `accept.rs` |
 //! | what a refusal looks like | `error.rs` |
 //! | how streams are framed and how they end | `sse.rs` |
 
+mod accept;
 mod body;
 mod cors;
 mod error;
+mod event_source;
 mod extract;
+mod limit;
 mod options;
 mod page;
 pub mod paths;
+mod query;
 mod routes;
 mod sse;
 pub mod types;

@@ -2,20 +2,20 @@
 
 use macp_engine::Method;
 
-/// Under which the calls are: `{prefix}/macp/v1/{Method}`.
+/// Under which the calls are, `{prefix}/macp/v1/{Method}`, and the resources.
 pub const RPC_BASE: &str = "/macp/v1";
 
 /// The discovery document, always at the origin root.
 pub const WELL_KNOWN: &str = "/.well-known/macp.json";
 
+/// The event stream of one session, as a template.
+pub const EVENTS: &str = "/macp/v1/sessions/{session_id}/events";
+
+/// Under which the example paths of RFC-MACP-0006 are.
+pub const RFC_BASE: &str = "/macp";
+
 /// Where tickets are issued.
 pub const TICKET: &str = "/macp/ticket";
-
-/// A path of this module below a prefix.
-#[must_use]
-pub fn below(prefix: &str, path: &str) -> String {
-    format!("{prefix}{path}")
-}
 
 /// The path of a call below a prefix.
 #[must_use]

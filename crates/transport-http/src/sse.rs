@@ -44,7 +44,17 @@ pub(crate) trait Source: Send + 'static {
 
 /// The response that streams a source until it ends, the server drains, or the client goes away.
 pub(crate) fn response<S: Source>(engine: &Engine, keepalive: Duration, source: S) -> Response {
-    let pull = Pull { engine: engine.clone(), keepalive, source, stage: Stage::Opening };
+    response_opened_by(engine, keepalive, OPENED, source)
+}
+
+/// The same with what the stream begins with, which goes out at once.
+pub(crate) fn response_opened_by<S: Source>(
+    engine: &Engine,
+    keepalive: Duration,
+    opening: Bytes,
+    source: S,
+) -> Response {
+    let pull = Pull { engine: engine.clone(), keepalive, source, stage: Stage::Opening(opening) };
     let events = stream::unfold(pull, |pull| async {
         let (bytes, pull) = pull.next().await?;
         Some((Ok::<_, Infallible>(bytes), pull))
@@ -66,18 +76,15 @@ struct Pull<S> {
 }
 
 enum Stage {
-    Opening,
+    Opening(Bytes),
     Running,
     Ended,
 }
 
 impl<S: Source> Pull<S> {
     async fn next(mut self) -> Option<(Bytes, Self)> {
-        match self.stage {
-            Stage::Opening => {
-                self.stage = Stage::Running;
-                return Some((OPENED, self));
-            }
+        match std::mem::replace(&mut self.stage, Stage::Running) {
+            Stage::Opening(opening) => return Some((opening, self)),
             Stage::Ended => return None,
             Stage::Running => {}
         }
@@ -157,7 +164,7 @@ macro_rules! watches {
 watches!(ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch);
 
 /// An accepted envelope with its ordinal as the event's id.
-fn envelope_event(delivery: &Delivery) -> Bytes {
+pub(crate) fn envelope_event(delivery: &Delivery) -> Bytes {
     let mut event = Vec::with_capacity(delivery.json().len() + 48);
     event.extend_from_slice(b"id: ");
     event.extend_from_slice(delivery.sequence().to_string().as_bytes());
@@ -178,12 +185,12 @@ fn message_event<M: Json>(message: &M) -> Bytes {
 }
 
 /// The last event of a stream that cannot go on.
-fn error_event(refusal: &Refusal, session_id: &str) -> Bytes {
+pub(crate) fn error_event(refusal: &Refusal, session_id: &str) -> Bytes {
     data_event(b"event: error\ndata: ", |event| event.extend_from_slice(&error_body(refusal, session_id)))
 }
 
 /// Canonical JSON is one line, so it is one `data` field.
-fn data_event(start: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+pub(crate) fn data_event(start: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut event = start.to_vec();
     write(&mut event);
     event.extend_from_slice(b"\n\n");

@@ -2,7 +2,14 @@
 //!
 //! Field names are those of the protocol's JSON; 64-bit integers are JSON numbers.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use macp_engine::Delivery;
+use macp_wire::v1::SessionState;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// Answer of `POST /macp/ticket`.
 #[derive(Clone, Serialize)]
@@ -13,13 +20,119 @@ pub struct TicketIssued {
     pub expires_at_unix_ms: i64,
 }
 
-impl TicketIssued {
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        to_json(self)
+/// Answer of `GET /macp/v1/sessions/{session_id}/envelopes`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EnvelopesPage {
+    /// Accepted envelopes in order; none when nothing follows the position that was asked for.
+    pub envelopes: Vec<SequencedEnvelope>,
+    /// The session's last accepted ordinal when the page was made: read on with `after` until it is reached.
+    pub high_water_sequence: u64,
+    /// The session's state when the page was made, `SESSION_STATE_OPEN` for instance.
+    pub state: &'static str,
+}
+
+/// An accepted envelope and its place in the session.
+#[derive(Clone, Debug, Serialize)]
+pub struct SequencedEnvelope {
+    /// The accepted ordinal: 1, 2, 3, without gaps.
+    pub sequence: u64,
+    /// The envelope as canonical JSON.
+    pub envelope: EnvelopeJson,
+}
+
+/// The canonical JSON of an accepted envelope, shared with everyone who reads it.
+#[derive(Clone, Debug)]
+pub struct EnvelopeJson(pub(crate) Arc<Delivery>);
+
+impl Serialize for EnvelopeJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_slice(self.0.json()).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
-fn to_json(value: &impl Serialize) -> Vec<u8> {
-    // Structs with named fields of plain types have no way to fail.
+/// Answer of `GET /macp/v1/sessions/{session_id}/events` to a client that asks for JSON: the SDKs' polling adapters.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventsPolled {
+    /// The accepted envelopes after the position that was asked for, in order.
+    pub events: Vec<PolledEvent>,
+}
+
+/// An accepted envelope as the SDKs' polling adapters read it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolledEvent {
+    /// The accepted ordinal, to be asked for with `after`.
+    pub seq: u64,
+    /// The payload's own `proposal_id`, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal_id: Option<String>,
+    /// The members of the envelope's canonical JSON.
+    #[serde(flatten)]
+    pub envelope: Map<String, Value>,
+}
+
+impl PolledEvent {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        // Our own canonical JSON is an object.
+        let envelope: Map<String, Value> = serde_json::from_slice(delivery.json()).unwrap_or_default();
+        let proposal_id = envelope.get("payload").and_then(|payload| payload.get("proposal_id")?.as_str());
+        Self { seq: delivery.sequence(), proposal_id: proposal_id.map(str::to_owned), envelope }
+    }
+}
+
+/// Data of the last event of `GET /macp/v1/sessions/{session_id}/events`, `event: ended`: the session is over and
+/// everything was delivered.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionEnded {
+    /// The session.
+    pub session_id: String,
+    /// How it ended: `SESSION_STATE_RESOLVED`, `SESSION_STATE_CANCELLED` or `SESSION_STATE_EXPIRED`.
+    pub state: &'static str,
+    /// Its last accepted ordinal.
+    pub last_sequence: u64,
+}
+
+impl SessionEnded {
+    pub(crate) fn new(session_id: &str, state: SessionState, last_sequence: u64) -> Self {
+        Self { session_id: session_id.to_owned(), state: state.as_str_name(), last_sequence }
+    }
+}
+
+/// A refused request as RFC 9457 has it, for clients that ask for `application/problem+json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// Where the code is described.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong and what to do; for people.
+    pub detail: String,
+    /// The code of the protocol's registry.
+    pub code: &'static str,
+    /// The session that the request named; empty if it named none.
+    pub session_id: String,
+    /// Structured details, where the code has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Milliseconds after which it may, where a limit knows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Body of a 406: what there is to ask for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Available {
+    /// Media types that the resource has.
+    pub available: &'static [&'static str],
+}
+
+/// The JSON of one of these.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    // Structs with named fields of plain types, and JSON that we made ourselves, have no way to fail.
     serde_json::to_vec(value).unwrap_or_default()
 }

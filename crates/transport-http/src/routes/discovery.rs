@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method as Verb};
 use macp_kernel::{Identity, Refusal, RefusalCode};
@@ -11,7 +11,8 @@ use macp_wire::json;
 use macp_wire::v1::GetManifestRequest;
 
 use super::App;
-use crate::error::{Failure, ok_json};
+use super::guard::guarded;
+use crate::error::{Failure, Style, ok_json};
 use crate::{body, cors};
 
 const MANIFEST: HeaderValue = HeaderValue::from_static("application/macp-manifest+json");
@@ -21,10 +22,11 @@ const MANIFEST: HeaderValue = HeaderValue::from_static("application/macp-manifes
 pub(super) async fn well_known(State(app): State<Arc<App>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     body::discard(&head.headers, body);
+    let style = Style::of(&head.headers);
     match head.method {
         Verb::OPTIONS => cors::preflight(&app.options.cors_origins, &head.headers),
-        Verb::GET | Verb::HEAD => manifest(&app).await.unwrap_or_else(IntoResponse::into_response),
-        _ => Failure::MethodNotAllowed("GET, HEAD").into_response(),
+        Verb::GET | Verb::HEAD => guarded(&app, "discovery", style, manifest(&app)).await,
+        _ => guarded(&app, "discovery", style, async { Err(Failure::MethodNotAllowed("GET, HEAD")) }).await,
     }
 }
 

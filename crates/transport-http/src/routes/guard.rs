@@ -3,17 +3,19 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
 use macp_kernel::{Refusal, RefusalCode};
 
 use super::App;
-use crate::error::Failure;
+use crate::error::{Failure, Style};
+use crate::limit::Limit;
 
 /// Runs a handler to the head of its response. `what` names it in the log.
 pub(super) async fn guarded(
     app: &App,
     what: &'static str,
+    style: Style,
     answer: impl Future<Output = Result<Response, Failure>>,
 ) -> Response {
     // The engine keeps its own state consistent when a call is dropped or panics: nothing of it is held here.
@@ -22,17 +24,17 @@ pub(super) async fn guarded(
         Some(limit) => tokio::time::timeout(limit, answer).await,
         None => Ok(answer.await),
     };
-    match outcome {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(failure))) => failure.into_response(),
-        Ok(Err(panic)) => panicked(what, panic.as_ref()).into_response(),
+    let failure = match outcome {
+        Ok(Ok(Ok(response))) => return response,
+        Ok(Ok(Err(failure))) => failure,
+        Ok(Err(panic)) => panicked(what, panic.as_ref()),
         Err(_) => Failure::from(Refusal::new(
             RefusalCode::InternalError,
             "no answer in time (MACP_REQUEST_TIMEOUT_SECS); the call may have been applied, so repeat a Send with the \
              same message_id",
-        ))
-        .into_response(),
-    }
+        )),
+    };
+    failure.response(style, Limit::messages(&app.engine.options().limits))
 }
 
 fn panicked(what: &'static str, panic: &(dyn Any + Send)) -> Failure {
@@ -58,7 +60,7 @@ mod tests {
         let engine = memory_engine().await;
         let authenticator = Arc::new(Authenticator::dev());
         let app = App { engine, authenticator, options: Options::new(10) };
-        let answer = guarded(&app, "test", async { panic!("secret") }).await;
+        let answer = guarded(&app, "test", Style::Macp, async { panic!("secret") }).await;
         assert_eq!(answer.status(), 500);
         assert_eq!(answer.headers()["macp-error-code"], "INTERNAL_ERROR");
         let body = to_bytes(answer.into_body(), 1000).await.unwrap();

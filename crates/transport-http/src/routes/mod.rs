@@ -1,9 +1,14 @@
 //! Which path is answered by what.
 
 mod discovery;
+mod events;
 mod guard;
+mod resource;
+mod resources;
+mod rfc_paths;
 mod rpc;
 mod streams;
+mod submit;
 mod ticket;
 
 use std::sync::Arc;
@@ -71,7 +76,16 @@ fn table(prefix: &str) -> Table {
         for (method, handler) in rpc::handlers() {
             table.add(paths::route(&paths::rpc(&prefix, method)), &["POST"], handler);
         }
-        table.add(paths::route(&paths::below(&prefix, paths::TICKET)), &["POST"], any(ticket::issue));
+        // The prefix is text, what is behind it a template.
+        let base = paths::route(&prefix);
+        for (path, handler) in resources::all() {
+            table.add(format!("{base}{}{path}", paths::RPC_BASE), &["GET"], handler);
+        }
+        table.add(format!("{base}{}", paths::EVENTS), &["GET"], events::of_one_session());
+        for (verb, path, handler) in rfc_paths::all() {
+            table.add(format!("{base}{}{path}", paths::RFC_BASE), &[verb], handler);
+        }
+        table.add(format!("{base}{}", paths::TICKET), &["POST"], any(ticket::issue));
     }
     table
 }

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb, StatusCode};
-use macp_engine::{Engine, Method, MethodKind, ack};
+use macp_engine::{Engine, Method, MethodKind};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, Json};
-use macp_wire::v1::SendResponse;
 
 use super::guard::guarded;
+use super::submit::submit;
 use super::{App, streams};
 use crate::body::{self, BodyFault};
-use crate::error::{Addressed, Failure, ok_json};
-use crate::{cors, extract};
+use crate::error::{Addressed, Failure, Style, ok_json};
+use crate::{accept, cors, extract};
 
 /// A call that has passed everything before its handler.
 pub(super) struct Call {
@@ -83,6 +84,7 @@ where
     H: FnOnce(Arc<App>, Call) -> F,
     F: Future<Output = Result<Response, Failure>>,
 {
+    let style = Style::of(request.headers());
     let guard = Arc::clone(&app);
     let answer = async move {
         let call = match admit(&app, method, request).await? {
@@ -91,7 +93,7 @@ where
         };
         handle(app, call).await
     };
-    guarded(&guard, method.name(), answer).await
+    guarded(&guard, method.name(), style, answer).await
 }
 
 enum Admitted {
@@ -109,18 +111,20 @@ async fn admit(app: &App, method: Method, request: Request) -> Result<Admitted, 
             return refused;
         }
     };
-    let body =
-        body::read(&head.headers, body, app.options.max_body_bytes).await.map_err(|fault| match fault {
-            BodyFault::TooLarge => Failure::from(Refusal::new(
-                RefusalCode::PayloadTooLarge,
-                format!(
-                    "the body is larger than {} bytes (MACP_HTTP_MAX_BODY_BYTES)",
-                    app.options.max_body_bytes
-                ),
-            )),
-            BodyFault::Broken => Failure::invalid_request("the body could not be read to its end"),
-        })?;
+    let body = read_body(app, &head.headers, body).await?;
     Ok(Admitted::Call(Call { method, identity, headers: head.headers, body }))
+}
+
+/// The whole body, up to the cap.
+pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    let cap = app.options.max_body_bytes;
+    body::read(headers, body, cap).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => Failure::from(Refusal::new(
+            RefusalCode::PayloadTooLarge,
+            format!("the body is larger than {cap} bytes (MACP_HTTP_MAX_BODY_BYTES)"),
+        )),
+        BodyFault::Broken => Failure::invalid_request("the body could not be read to its end"),
+    })
 }
 
 /// The part of [`admit`] that needs no body; the error is the whole answer.
@@ -136,9 +140,9 @@ async fn admit_head(
         return Err(Err(Failure::MethodNotAllowed("POST")));
     }
     if !extract::is_json(&head.headers) {
-        return Err(Err(Failure::Bare(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
+        return Err(Err(Failure::UnsupportedMediaType("application/json")));
     }
-    if method.kind() != MethodKind::Unary && !extract::accepts_events(&head.headers) {
+    if method.kind() != MethodKind::Unary && !accept::admits(&head.headers, "text/event-stream") {
         return Err(Err(Failure::Bare(StatusCode::NOT_ACCEPTABLE)));
     }
     if method.is_open() {
@@ -171,16 +175,9 @@ where
     }
 }
 
-/// `Send`: whatever is decided about the envelope is an Ack and a 200; only a body without an envelope is refused.
+/// `Send`: only a body without an envelope is refused.
 async fn send(app: Arc<App>, call: Call) -> Result<Response, Failure> {
     let decoded = json::decode_send(&call.body)
         .map_err(|error| Failure::invalid_request(format!("the body is not a SendRequest: {error}")))?;
-    let ack = match decoded {
-        Ok(envelope) => app.engine.send_envelope(&call.identity, envelope).await,
-        Err(fault) => {
-            let refusal = Refusal::invalid_envelope(fault.message);
-            ack::refused(&fault.message_id, &fault.session_id, &refusal)
-        }
-    };
-    Ok(ok_json(json::to_vec(&SendResponse { ack: Some(ack) })))
+    Ok(submit(&app, &call.identity, decoded).await)
 }

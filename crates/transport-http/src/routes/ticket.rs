@@ -9,15 +9,16 @@ use http::{Method as Verb, request};
 
 use super::App;
 use super::guard::guarded;
-use crate::error::{Failure, ok_json};
-use crate::types::TicketIssued;
+use crate::error::{Failure, Style, ok_json};
+use crate::limit::Limit;
+use crate::types::{self, TicketIssued};
 use crate::{body, cors, extract, page};
 
 /// Nothing is asked but the credential, so a body is not looked at and needs no type.
 pub(super) async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     body::discard(&head.headers, body);
-    guarded(&app, "ticket", answer(&app, &head)).await
+    guarded(&app, "ticket", Style::of(&head.headers), answer(&app, &head)).await
 }
 
 async fn answer(app: &App, head: &request::Parts) -> Result<Response, Failure> {
@@ -27,9 +28,15 @@ async fn answer(app: &App, head: &request::Parts) -> Result<Response, Failure> {
         _ => return Err(Failure::MethodNotAllowed("POST")),
     }
     let identity = extract::identity(&head.headers, &app.authenticator).await?;
-    let ticket = app.options.tickets.issue(identity.require()?, page::of(head)?, app.engine.now())?;
+    let page = page::of(head)?;
+    let issued = app.options.tickets.issue(identity.require()?, page, app.engine.now());
+    let ticket = issued.map_err(|refusal| Failure::Coded {
+        refusal,
+        session_id: String::new(),
+        limit: Some(Limit::TICKETS),
+    })?;
     let issued = TicketIssued { ticket: ticket.text, expires_at_unix_ms: ticket.expires_at.0 };
-    let mut response = ok_json(issued.to_json());
+    let mut response = ok_json(types::to_json(&issued));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }

@@ -89,6 +89,9 @@ async fn requests(gateway: &Gateway) -> Vec<(u16, Request<axum::body::Body>)> {
     ]
 }
 
+const EXPOSED: &str =
+    "MACP-Error-Code, MACP-High-Water-Sequence, ETag, Link, Retry-After, RateLimit, RateLimit-Policy";
+
 #[tokio::test]
 async fn actual_responses_of_a_listed_origin_are_readable() {
     let gateway = listing().await;
@@ -97,7 +100,7 @@ async fn actual_responses_of_a_listed_origin_are_readable() {
         assert_eq!(response.status(), status);
         assert_eq!(
             cors_headers(response.headers()),
-            [("access-control-allow-origin", LISTED), ("access-control-expose-headers", "MACP-Error-Code")]
+            [("access-control-allow-origin", LISTED), ("access-control-expose-headers", EXPOSED)]
         );
         assert_eq!(vary(response.headers()), ["Origin"]);
     }

@@ -6,6 +6,7 @@ mod cors;
 mod discovery;
 mod hostile;
 mod precedence;
+mod resources;
 mod rpc;
 mod stream_ends;
 mod streams;

@@ -130,6 +130,21 @@ pub fn decode_send(text: &[u8]) -> Result<Result<Envelope, EnvelopeFault>, JsonE
     }
 }
 
+/// Reads a text that is an envelope and nothing around it, with the same two layers of faults as [`decode_send`].
+///
+/// # Errors
+///
+/// The outer error is one of the text: not JSON, or no object. The inner error is one of the envelope.
+pub fn decode_envelope(text: &[u8]) -> Result<Result<Envelope, EnvelopeFault>, JsonError> {
+    match from_slice::<Envelope>(text) {
+        Ok(envelope) => Ok(Ok(envelope)),
+        Err(error) if error.kind() == JsonErrorKind::Envelope && Reader::new(text)?.peek() == Some(b'{') => {
+            Ok(Err(EnvelopeFault::new(&error, text, &[])))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Appends a `StreamSessionResponse` around the ready canonical JSON of an envelope.
 pub fn write_stream_session_response(envelope: &[u8], out: &mut Vec<u8>) {
     write::open(out);

@@ -19,7 +19,9 @@ mod time;
 mod write;
 
 pub use deterministic::deterministic_bytes;
-pub use envelope::{EnvelopeFault, decode_send, write_stream_session_response, write_watch_signals_response};
+pub use envelope::{
+    EnvelopeFault, decode_envelope, decode_send, write_stream_session_response, write_watch_signals_response,
+};
 pub use error::{JsonError, JsonErrorKind};
 pub use frame::{
     ClientFrameDecoded, FrameFault, decode_client_frame, encode_server_frame, write_envelope_frame,
