@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
 use macp_auth::Tickets;
 use macp_engine::Engine;
 use macp_transport_ws::Sockets;
@@ -49,12 +48,14 @@ pub(crate) fn of(
         timing: macp_transport_ws::Timing { drain: config.drain, ..macp_transport_ws::Timing::default() },
         ..macp_transport_ws::Options::new(config.max_body_bytes)
     };
-    let grpc_options = macp_transport_grpc::Options { reflection: config.reflection };
+    let origins = config.cors_origins.clone();
+    let grpc_options = macp_transport_grpc::Options {
+        reflection: config.reflection,
+        origins: macp_transport_grpc::AllowedOrigins::by(move |origin| origins.allows(origin)),
+    };
 
     let unknown = macp_transport_http::fallback(&http_options);
-    macp_transport_grpc::routes(engine.clone(), Arc::clone(&authenticator), grpc_options)
-        .into_axum_router()
-        .reset_fallback()
+    macp_transport_grpc::router(engine.clone(), Arc::clone(&authenticator), grpc_options)
         .merge(macp_transport_http::router(engine.clone(), Arc::clone(&authenticator), http_options))
         .merge(macp_transport_ws::router(engine.clone(), authenticator, ws_options, sockets.clone()))
         .merge(web::router())
@@ -67,12 +68,8 @@ pub(crate) fn of(
 
 /// A gRPC client is told in its own language that there is no such service.
 async fn unknown_path(request: Request, unknown: axum::routing::MethodRouter) -> Response {
-    let is_grpc = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        return tonic::Status::unimplemented("no such service or method").into_http::<axum::body::Body>();
+    if let Some(response) = macp_transport_grpc::unknown_service(request.headers()) {
+        return response;
     }
     // A method router does not fail.
     unknown.oneshot(request).await.into_response()

@@ -11,7 +11,8 @@
 //! | responses that are encoded once for all receivers | `frame.rs` |
 //! | codes, trailers | `status.rs` |
 //! | credentials | `metadata.rs` |
-//! | message size limits | [`MessageLimits`] |
+//! | message size limits, and what exceeds them | `limits.rs` |
+//! | browsers: gRPC-Web and its CORS | `web.rs` |
 
 mod frame;
 mod health;
@@ -21,6 +22,7 @@ mod service;
 mod status;
 mod stream;
 mod watch;
+mod web;
 
 /// The generated client of `macp.v1.MACPRuntimeService`.
 #[cfg(feature = "client")]
@@ -44,43 +46,57 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 pub use crate::limits::MessageLimits;
+pub use crate::web::{AllowedOrigins, unknown_service};
 
 use crate::health::Health;
 use crate::service::Service;
 use crate::stubs::macp_runtime_service_server::{MacpRuntimeServiceServer, SERVICE_NAME};
 
 /// Settings of the binding.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Whether `grpc.reflection.v1` is served. It tells everyone the whole interface, so it is off by default.
     pub reflection: bool,
+    /// Whose pages may call by gRPC-Web from another origin.
+    pub origins: AllowedOrigins,
+}
+
+/// Everything of the binding as one router, gRPC-Web included. It has no fallback, so that it can be merged with
+/// others; see [`unknown_service`].
+pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> axum::Router {
+    let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
+    let origins = options.origins.clone();
+    let services = routes(engine, authenticator, options).into_axum_router().reset_fallback();
+    web::serve(services, origins, limits)
 }
 
 /// The services of the binding: the protocol's, `grpc.health.v1` and, when asked for, `grpc.reflection.v1`.
 ///
-/// `Routes::into_axum_router` turns them into a router whose paths are the services' names; it has a fallback
-/// of its own, so the router it is merged into must have none.
-#[must_use]
-pub fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Routes {
+/// Their paths are the services' names.
+fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Routes {
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let health = HealthServer::new(Health::new(engine.clone()))
         .max_decoding_message_size(limits.decode)
         .max_encoding_message_size(limits.encode);
-    let protocol = MacpRuntimeServiceServer::new(Service::new(engine, authenticator))
+    let protocol = MacpRuntimeServiceServer::new(Service::new(engine, authenticator, limits))
         .max_decoding_message_size(limits.decode)
         .max_encoding_message_size(limits.encode);
     let routes = Routes::new(protocol).add_service(health);
     if !options.reflection {
         return routes;
     }
-    let reflection = Reflection::configure()
-        .register_encoded_file_descriptor_set(macp_wire::descriptor::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => routes.add_service(
-            reflection.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode),
-        ),
+    let descriptors = || {
+        Reflection::configure()
+            .register_encoded_file_descriptor_set(macp_wire::descriptor::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Tools of some age ask for the first version only.
+    match descriptors().build_v1().and_then(|v1| Ok((v1, descriptors().build_v1alpha()?))) {
+        Ok((v1, v1alpha)) => routes
+            .add_service(v1.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode))
+            .add_service(
+                v1alpha.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode),
+            ),
         // The descriptors are compiled in, and a test reads them through reflection; should they ever be bad,
         // the protocol itself is still served.
         Err(error) => {

@@ -2,30 +2,34 @@
 
 use std::sync::Arc;
 
-use futures_util::stream;
+use futures_util::{TryStreamExt as _, stream};
 use macp_auth::Authenticator;
 use macp_engine::{Engine, Method};
 use macp_kernel::Identity;
 use macp_wire::v1;
+use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::frame::{SignalFrame, StreamFrame};
+use crate::limits::MessageLimits;
 use crate::metadata;
 use crate::status;
-use crate::stream::SessionStream;
+use crate::stream::{InputEnd, SessionStream};
 use crate::stubs::macp_runtime_service_server::MacpRuntimeService;
 use crate::watch::{self, ResponseStream};
+use crate::web::WholeRequest;
 
 /// The protocol's service on one engine.
 pub(crate) struct Service {
     engine: Engine,
     authenticator: Arc<Authenticator>,
+    limits: MessageLimits,
 }
 
 impl Service {
-    pub(crate) fn new(engine: Engine, authenticator: Arc<Authenticator>) -> Self {
-        Self { engine, authenticator }
+    pub(crate) fn new(engine: Engine, authenticator: Arc<Authenticator>, limits: MessageLimits) -> Self {
+        Self { engine, authenticator, limits }
     }
 
     async fn identify(&self, method: Method, metadata: &MetadataMap) -> Identity {
@@ -38,10 +42,16 @@ impl Service {
         &self,
         request: Request<Streaming<v1::StreamSessionRequest>>,
     ) -> Result<ResponseStream<StreamFrame>, Status> {
-        let (metadata, _, frames) = request.into_parts();
+        let (metadata, extensions, frames) = request.into_parts();
+        let input_end = match extensions.get::<WholeRequest>() {
+            Some(WholeRequest) => InputEnd::Follow,
+            None => InputEnd::HalfClose,
+        };
+        let limits = self.limits;
+        let frames = frames.map_err(move |status| limits.explain_status(status));
         let identity = self.identify(Method::StreamSession, &metadata).await;
         identity.require().map_err(|refusal| status::refused(&refusal))?;
-        let session = SessionStream::new(self.engine.clone(), identity, frames);
+        let session = SessionStream::new(self.engine.clone(), identity, frames, input_end);
         let frames = stream::unfold(session, |mut session| async move {
             let frame = session.next().await?;
             Some((frame, session))
@@ -66,10 +76,11 @@ macro_rules! service {
                 ) -> Result<Response<v1::$response>, Status> {
                     let (metadata, _, message) = request.into_parts();
                     let identity = self.identify(Method::$unary, &metadata).await;
-                    match self.engine.$call(&identity, message).await {
-                        Ok(answer) => Ok(Response::new(answer)),
-                        Err(refusal) => Err(status::refused(&refusal)),
-                    }
+                    let answer = self.engine.$call(&identity, message).await.and_then(|answer| {
+                        self.limits.check_answer(answer.encoded_len())?;
+                        Ok(answer)
+                    });
+                    answer.map(Response::new).map_err(|refusal| status::refused(&refusal))
                 }
             )*
             $(

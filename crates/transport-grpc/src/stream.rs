@@ -34,7 +34,17 @@ pub(crate) struct SessionStream<I> {
     cursor: Option<Cursor>,
     /// Deliveries since the last frame.
     turn: u32,
+    input_end: InputEnd,
     ended: bool,
+}
+
+/// What it means that a client sends no more frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputEnd {
+    /// It is done: what was accepted until now is delivered, and the stream ends.
+    HalfClose,
+    /// Nothing: it could send no more. What it has subscribed to is delivered until the session ends.
+    Follow,
 }
 
 /// A place in the session's history.
@@ -44,6 +54,8 @@ struct Cursor {
     position: u64,
     /// The last ordinal owed to a client that is done.
     until: u64,
+    /// The session is over, and everything of it was delivered.
+    last: bool,
 }
 
 /// What happened first.
@@ -73,8 +85,17 @@ where
     I: Stream<Item = Result<StreamSessionRequest, Status>> + Unpin,
 {
     /// A stream of an authenticated caller.
-    pub(crate) fn new(engine: Engine, identity: Identity, input: I) -> Self {
-        Self { engine, identity, input: Some(input), bound: None, cursor: None, turn: 0, ended: false }
+    pub(crate) fn new(engine: Engine, identity: Identity, input: I, input_end: InputEnd) -> Self {
+        Self {
+            engine,
+            identity,
+            input: Some(input),
+            bound: None,
+            cursor: None,
+            turn: 0,
+            input_end,
+            ended: false,
+        }
     }
 
     /// The next response; a status is the last. To be polled to its end, or dropped together with the stream: a
@@ -149,8 +170,15 @@ where
                 }
                 Some(StreamFrame::envelope(&delivery))
             }
-            // On gRPC the end of a session does not end its streams, and has no frame.
-            Event::Ended { .. } => None,
+            // On gRPC the end of a session does not end its streams, and has no frame; but nothing more is owed to
+            // a client that is done.
+            Event::Ended { .. } => {
+                if let Some(cursor) = &mut self.cursor {
+                    cursor.last = true;
+                    cursor.until = 0;
+                }
+                None
+            }
         }
     }
 
@@ -281,11 +309,15 @@ where
             && self.cursor.as_ref().is_some_and(|cursor| cursor.subscription.metadata().mode != mode)
     }
 
-    /// The client sends no more: what was accepted up to now is still delivered.
+    /// The client sends no more.
     fn half_close(&mut self) {
         self.input = None;
         if let Some(cursor) = &mut self.cursor {
-            cursor.until = cursor.subscription.head();
+            cursor.until = match self.input_end {
+                InputEnd::HalfClose => cursor.subscription.head(),
+                InputEnd::Follow if cursor.last => 0,
+                InputEnd::Follow => u64::MAX,
+            };
         }
     }
 }
@@ -306,7 +338,7 @@ impl Cursor {
             position = subscription.high_water();
             subscription = engine.subscribe(identity, session_id, position).await?;
         }
-        Ok(Self { subscription, position, until: 0 })
+        Ok(Self { subscription, position, until: 0, last: false })
     }
 
     fn is_drained(&self) -> bool {

@@ -284,7 +284,7 @@ async fn more_than_a_transport_takes() {
             let http2 = http.over_http2();
             for method in [Method::Send, Method::StreamSession] {
                 let status = grpc_status(&http2, port, method, framed(&large)).await;
-                assert_eq!(status, Some(("11".into(), false)), "{}", method.name());
+                assert_eq!(status, Some(("8".into(), true)), "{}", method.name());
             }
         }
         let mut socket = Ws::agent(gateway.http, MALLORY).connect().await.unwrap();

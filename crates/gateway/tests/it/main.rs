@@ -4,8 +4,10 @@
 
 mod exposure;
 mod fakes;
+mod grpc_web;
 mod healthy;
 mod hostile;
+mod keepalive;
 mod log_commands;
 mod parity;
 mod process;

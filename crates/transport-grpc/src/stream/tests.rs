@@ -7,7 +7,7 @@ use macp_engine::testing::memory_engine;
 use macp_kernel::Caller;
 use macp_wire::modes::decision::v1::ProposalPayload;
 use macp_wire::v1::stream_session_response::Response;
-use macp_wire::v1::{SessionStartPayload, StreamSessionResponse};
+use macp_wire::v1::{CancelSessionRequest, SessionStartPayload, StreamSessionResponse};
 use prost::Message;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
@@ -68,8 +68,15 @@ fn subscribes(after_sequence: u64) -> Result<StreamSessionRequest, Status> {
 }
 
 fn open(engine: &Engine) -> (Sender<Result<StreamSessionRequest, Status>>, SessionStream<Input>) {
+    open_until(engine, InputEnd::HalfClose)
+}
+
+fn open_until(
+    engine: &Engine,
+    input_end: InputEnd,
+) -> (Sender<Result<StreamSessionRequest, Status>>, SessionStream<Input>) {
     let (frames, input) = mpsc::channel(1024);
-    (frames, SessionStream::new(engine.clone(), identity(ALICE), ReceiverStream::new(input)))
+    (frames, SessionStream::new(engine.clone(), identity(ALICE), ReceiverStream::new(input), input_end))
 }
 
 /// Only a bound on failure: nothing is timed by it.
@@ -207,6 +214,31 @@ async fn half_close_delivers_what_was_accepted_until_then() {
         count += 1;
     }
     assert_eq!(count, 201);
+}
+
+#[tokio::test]
+async fn a_client_that_can_send_no_more_follows_to_the_end_of_the_session() {
+    let engine = memory_engine().await;
+    session_with(&engine, 1).await;
+    let whole = || {
+        let (frames, stream) = open_until(&engine, InputEnd::Follow);
+        frames.try_send(subscribes(0)).unwrap();
+        stream
+    };
+    let mut live = whole();
+    for expected in ["start", "p0"] {
+        assert_eq!(next(&mut live).await, expected);
+    }
+    engine.submit(&identity(ALICE), proposal("p1")).await.unwrap();
+    assert_eq!(next(&mut live).await, "p1");
+    let cancel = CancelSessionRequest { session_id: SESSION.into(), reason: String::new() };
+    engine.cancel_session(&identity(ALICE), cancel).await.unwrap();
+    assert_eq!(next(&mut live).await, "end");
+    // A session that is over before anybody follows it.
+    let mut late = whole();
+    for expected in ["start", "p0", "p1", "end"] {
+        assert_eq!(next(&mut late).await, expected);
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use prost::Message;
 use tonic::Code;
 
 use crate::support::{
-    ALICE, Came, SESSION, Server, Stream, accepted, code, envelope, small_payloads, start, start_payload,
-    submits, subscribes,
+    ALICE, Came, SESSION, Server, Stream, accepted, assert_status, code, envelope, small_payloads, start,
+    start_payload, submits, subscribes,
 };
 
 /// A request of exactly `size` encoded bytes whose envelope is refused for its version alone.
@@ -40,11 +40,12 @@ async fn a_request_at_the_limit_is_read_and_one_above_is_not() {
         assert_eq!(ack.error.unwrap().code, "UNSUPPORTED_PROTOCOL_VERSION");
     }
     let status = client.send(send(limit + 1)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert_status(&status, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+    assert!(status.message().contains("MACP_MAX_PAYLOAD_BYTES"), "{status:?}");
 
     // The same on another service's call and on the client-streaming path.
     let get = GetSessionRequest { session_id: "x".repeat(limit) };
-    assert_eq!(client.get_session(get).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(code(&client.get_session(get).await.unwrap_err()), "PAYLOAD_TOO_LARGE");
     let frame = |size| {
         sized(size, |envelope| StreamSessionRequest { envelope: Some(envelope), ..Default::default() })
     };
@@ -53,7 +54,10 @@ async fn a_request_at_the_limit_is_read_and_one_above_is_not() {
         stream.put(frame(size)).await;
         match stream.next().await {
             Came::Error(error) if fits => assert_eq!(error.code, "UNSUPPORTED_PROTOCOL_VERSION"),
-            Came::Status(status) if !fits => assert_eq!(status.code(), Code::OutOfRange),
+            Came::Status(status) if !fits => {
+                assert_status(&status, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+                assert!(status.message().contains("MACP_MAX_PAYLOAD_BYTES"), "{status:?}");
+            }
             other => panic!("{size}: {other:?}"),
         }
     }
@@ -109,5 +113,5 @@ async fn a_megabyte_goes_through() {
     assert_eq!(echo.payload, Bytes::from(payload.encode_to_vec()));
     let over = Envelope { payload: Bytes::from(vec![0; 2 << 20]), ..start(SESSION) };
     let status = client.send(SendRequest { envelope: Some(over) }).await.unwrap_err();
-    assert_eq!((status.code(), code(&status)), (Code::OutOfRange, ""));
+    assert_eq!((status.code(), code(&status)), (Code::ResourceExhausted, "PAYLOAD_TOO_LARGE"));
 }

@@ -63,6 +63,24 @@ async fn reflect(server: &Server, request: MessageRequest) -> MessageResponse {
     soon(answers.into_inner().message()).await.unwrap().unwrap().message_response.unwrap()
 }
 
+/// What grpcurl does before version 1.8.8, and other tools still do.
+#[tokio::test]
+async fn reflection_answers_its_first_version_too() {
+    use tonic_reflection::pb::v1alpha::ServerReflectionRequest;
+    use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse;
+
+    let server = Server::start().await;
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let list = Some(MessageRequest::ListServices(String::new()));
+    let request = ServerReflectionRequest { host: String::new(), message_request: list };
+    let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
+    let answer = soon(answers.into_inner().message()).await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("not a list") };
+    assert!(list.service.iter().any(|service| service.name == "macp.v1.MACPRuntimeService"), "{list:?}");
+}
+
 #[tokio::test]
 async fn reflection_lists_the_services_and_their_messages() {
     let server = Server::start().await;
@@ -75,7 +93,7 @@ async fn reflection_lists_the_services_and_their_messages() {
     names.sort_unstable();
     assert_eq!(
         names,
-        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "macp.v1.MACPRuntimeService"]
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "macp.v1.MACPRuntimeService"],
     );
     for symbol in ["macp.v1.MACPRuntimeService", "macp.modes.decision.v1.VotePayload"] {
         let answer = reflect(&server, MessageRequest::FileContainingSymbol(symbol.to_owned())).await;

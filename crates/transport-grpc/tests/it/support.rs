@@ -9,7 +9,7 @@ use macp_engine::testing::{generous_limits, memory_engine};
 use macp_engine::{Engine, Limits, SystemClock};
 use macp_store::{LogStore, MemoryStore};
 use macp_transport_grpc::client::MacpRuntimeServiceClient;
-use macp_transport_grpc::{Options, routes};
+use macp_transport_grpc::{Options, router};
 use macp_wire::modes::decision::v1::{ProposalPayload, VotePayload};
 use macp_wire::v1::stream_session_response::Response as Frame;
 use macp_wire::v1::{
@@ -81,10 +81,11 @@ impl Server {
     async fn serve(engine: Engine, authenticator: Authenticator) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = routes(engine.clone(), Arc::new(authenticator), Options { reflection: true });
+        let options = Options { reflection: true, ..Options::default() };
+        let router = router(engine.clone(), Arc::new(authenticator), options);
         let task = tokio::spawn(async move {
             Tonic::builder()
-                .add_routes(routes)
+                .add_routes(router.into())
                 .serve_with_incoming(TcpIncoming::from(listener))
                 .await
                 .unwrap();

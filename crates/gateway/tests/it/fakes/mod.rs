@@ -1,6 +1,7 @@
 //! One client for each transport, behind one interface, so that a scenario can be played on any of them.
 
 mod grpc;
+mod grpc_web;
 mod half_sent;
 mod http;
 mod session;
@@ -15,6 +16,7 @@ use macp_wire::v1::{Ack, Envelope};
 use serde_json::Value;
 
 pub(crate) use grpc::Grpc;
+pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use half_sent::HalfSent;
 pub(crate) use http::{Http, Sse, whole};
 pub(crate) use session::{MODE, Session};
@@ -53,6 +55,10 @@ pub(crate) fn everywhere(ports: [SocketAddr; 2], token: &str) -> Vec<(String, Bo
     let mut agents: Vec<(String, Box<dyn Agent>)> = Vec::new();
     for port in ports {
         agents.push((format!("gRPC on {port}"), Box::new(Grpc::agent(port, token))));
+        let web = GrpcWeb::agent(port, token);
+        let over_http2 = web.clone().over_http2().in_text();
+        agents.push((format!("gRPC-Web over HTTP/1.1 on {port}"), Box::new(web)));
+        agents.push((format!("gRPC-Web in text over HTTP/2 on {port}"), Box::new(over_http2)));
         agents.push((format!("HTTP/1.1 on {port}"), Box::new(Http::agent(port, token))));
         agents.push((format!("HTTP/2 on {port}"), Box::new(Http::agent(port, token).over_http2())));
         agents.push((format!("WebSocket in JSON on {port}"), Box::new(Ws::agent(port, token))));
