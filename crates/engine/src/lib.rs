@@ -46,6 +46,7 @@ mod watch;
 mod what_if;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use macp_kernel::UnixMillis;
 use macp_store::{LogStore, StoreError};
@@ -68,6 +69,9 @@ use receipts::Issuing;
 use registry::Registry;
 use sessions::Sessions;
 use signals::Signals;
+
+/// Time between two looks at the store's health.
+const HEALTH_LOOK: Duration = Duration::from_millis(250);
 
 /// The gateway's core: a cheap handle to the sessions of one store.
 #[derive(Clone)]
@@ -134,6 +138,23 @@ impl Engine {
     #[must_use]
     pub fn sessions_in_memory(&self) -> usize {
         self.inner.sessions.in_memory()
+    }
+
+    /// Whether new work may be expected to succeed: the store takes appends, and the server does not drain.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.inner.draining.is_cancelled() && self.inner.sessions.store().is_healthy()
+    }
+
+    /// Waits until [`Engine::is_ready`] is no longer `known`. A store's health changes without telling anyone, so this
+    /// looks a few times a second; the begin of a drain is noticed at once.
+    pub async fn readiness_changed(&self, known: bool) {
+        while self.is_ready() == known {
+            tokio::select! {
+                () = tokio::time::sleep(HEALTH_LOOK) => {}
+                () = self.inner.draining.cancelled() => return,
+            }
+        }
     }
 
     /// Cancelled when the server begins to drain: streams end, new work is refused.

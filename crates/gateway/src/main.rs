@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod connection;
 mod demo;
+mod health;
 mod listener;
 mod log;
 mod logging;

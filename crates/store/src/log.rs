@@ -161,4 +161,10 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn get_side(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether appends may be expected to succeed now; for readiness. Becomes true again by itself when a fault has
+    /// passed, without traffic.
+    fn is_healthy(&self) -> bool {
+        true
+    }
 }

@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: SERVING until the engine drains, NOT_SERVING from then on.
+//! `grpc.health.v1`: SERVING while the engine is ready, NOT_SERVING while its store takes nothing or once it drains.
 
 use std::pin::Pin;
 
@@ -12,7 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::status;
 
-/// The health service. It reads the engine's drain token itself, so no task has to keep a status up to date.
+/// The health service. It asks the engine itself, so no task has to keep a status up to date.
 pub(crate) struct Health {
     engine: Engine,
 }
@@ -27,12 +27,12 @@ impl Health {
         if !service.is_empty() && service != crate::SERVICE {
             return None;
         }
-        Some(if self.engine.draining().is_cancelled() {
-            ServingStatus::NotServing
-        } else {
-            ServingStatus::Serving
-        })
+        Some(status_of(&self.engine))
     }
+}
+
+fn status_of(engine: &Engine) -> ServingStatus {
+    if engine.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
 #[tonic::async_trait]
@@ -49,7 +49,7 @@ impl HealthRpc for Health {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// The current status at once, then NOT_SERVING when the drain begins, then the end: a watch that stayed
+    /// The current status at once, then each change. The end follows the NOT_SERVING of a drain: a watch that stayed
     /// open would hold up the shutdown it reports. An unknown service is SERVICE_UNKNOWN, not an error.
     async fn watch(
         &self,
@@ -69,7 +69,7 @@ struct Watch {
 
 enum Next {
     First(Option<ServingStatus>),
-    Change,
+    Change(ServingStatus),
     End,
     Nothing,
 }
@@ -79,18 +79,19 @@ impl Watch {
         let item = match self.next {
             Next::First(status) => {
                 let status = status.unwrap_or(ServingStatus::ServiceUnknown);
-                self.next = if status == ServingStatus::NotServing { Next::End } else { Next::Change };
+                self.next = self.after(status);
                 Ok(answer(status))
             }
-            Next::Change => {
+            Next::Change(before) if self.known => {
+                self.engine.readiness_changed(before == ServingStatus::Serving).await;
+                let status = status_of(&self.engine);
+                self.next = self.after(status);
+                Ok(answer(status))
+            }
+            Next::Change(_) => {
                 self.engine.draining().cancelled().await;
-                if self.known {
-                    self.next = Next::End;
-                    Ok(answer(ServingStatus::NotServing))
-                } else {
-                    self.next = Next::Nothing;
-                    Err(status::draining())
-                }
+                self.next = Next::Nothing;
+                Err(status::draining())
             }
             Next::End => {
                 self.next = Next::Nothing;
@@ -99,6 +100,14 @@ impl Watch {
             Next::Nothing => return None,
         };
         Some((item, self))
+    }
+
+    fn after(&self, status: ServingStatus) -> Next {
+        if self.engine.draining().is_cancelled() && status == ServingStatus::NotServing {
+            Next::End
+        } else {
+            Next::Change(status)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 #![allow(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
 
+mod durable;
 mod exposure;
 mod fakes;
 mod grpc_web;

@@ -207,6 +207,12 @@ impl Gateway {
         (status.code(), took)
     }
 
+    /// Kills it at once, as the system does when memory runs out.
+    pub(crate) async fn kill(mut self) {
+        soon("the gateway is killed", self.process.kill()).await.unwrap();
+        assert!(!self.log().contains("panicked"), "the gateway panicked");
+    }
+
     /// Stops a gateway that must still be well: it drains and exits with 0, and nothing has panicked. Its log.
     ///
     /// An open WebSocket that its test does not read delays this by the seconds that a client has for closing.

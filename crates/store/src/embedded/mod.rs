@@ -122,15 +122,6 @@ impl EmbeddedStore {
         &self.dir
     }
 
-    /// Whether appends may be expected to succeed; for readiness.
-    ///
-    /// False after repeated failures in a row. The store tries by itself whether a fault has passed, so this becomes
-    /// true again without traffic.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.shared.is_healthy() && self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
-    }
-
     /// Counters since it was opened.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -273,6 +264,11 @@ impl LogStore for EmbeddedStore {
     async fn get_side(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let Some(key) = side_key(space, key) else { return Ok(None) };
         self.shared.tables()?.side(&key)
+    }
+
+    /// False after repeated failures in a row, and while the tables are closed after one.
+    fn is_healthy(&self) -> bool {
+        self.shared.is_healthy() && self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
     }
 }
 
