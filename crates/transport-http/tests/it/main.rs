@@ -4,9 +4,12 @@
 mod body_cap;
 mod cors;
 mod discovery;
+mod event_source;
 mod hostile;
 mod precedence;
+mod refusals;
 mod resources;
+mod rfc_paths;
 mod rpc;
 mod stream_ends;
 mod streams;

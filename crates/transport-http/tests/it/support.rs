@@ -210,6 +210,7 @@ pub(crate) struct Frame {
     pub(crate) comment: Option<String>,
     pub(crate) event: Option<String>,
     pub(crate) id: Option<String>,
+    pub(crate) retry: Option<String>,
     pub(crate) data: Option<Value>,
 }
 
@@ -226,14 +227,27 @@ where
 {
     /// The frames of a stream that has opened well.
     pub(crate) async fn of(response: Response<B>) -> Self {
+        let mut frames = Self::unread(response);
+        let opened = frames.next().await.unwrap();
+        assert_eq!((opened.comment.as_deref(), &opened.retry), (Some("opened"), &None));
+        frames
+    }
+
+    /// The frames of a stream for an `EventSource`.
+    pub(crate) async fn of_event_source(response: Response<B>) -> Self {
+        let mut frames = Self::unread(response);
+        let opened = frames.next().await.unwrap();
+        assert_eq!((opened.comment.as_deref(), opened.retry.as_deref()), (Some("opened"), Some("2000")));
+        frames
+    }
+
+    fn unread(response: Response<B>) -> Self {
         assert_eq!(response.status(), 200);
         let headers = response.headers();
         assert_eq!(headers["content-type"], "text/event-stream");
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(headers["x-accel-buffering"], "no");
-        let mut frames = Self { body: response.into_body(), text: String::new() };
-        assert_eq!(frames.next().await.unwrap().comment.as_deref(), Some("opened"));
-        frames
+        Self { body: response.into_body(), text: String::new() }
     }
 
     /// The next frame; `None` when the response has ended, which must not be within a frame.
@@ -282,6 +296,7 @@ fn parse(text: &str) -> Frame {
             "" => frame.comment = Some(value),
             "event" => frame.event = Some(value),
             "id" => frame.id = Some(value),
+            "retry" => frame.retry = Some(value),
             "data" => frame.data = Some(serde_json::from_str(&value).unwrap()),
             _ => panic!("{line}"),
         }
