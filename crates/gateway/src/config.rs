@@ -1,6 +1,9 @@
-//! Settings from `MACP_*` variables, the reference's names, read once; every mistake is reported together.
+//! What the gateway runs with, read once from its settings under the reference's names; every mistake is reported together.
 
+pub(crate) mod document;
+pub(crate) mod layers;
 mod receipts;
+pub(crate) mod settings;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,10 +16,12 @@ use macp_engine::{Limits, ReceiptOptions, Visibility};
 use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
+use crate::logging::LogFormat;
+
 /// Where sessions are kept unless `MACP_DATA_DIR` says otherwise.
 pub(crate) const DEFAULT_DATA_DIR: &str = "macp-data";
 
-/// A way to look a variable up; a seam, so that tests need no process environment.
+/// A way to look a setting up by its variable's name; a seam, so that tests need no process environment.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Everything the gateway runs with.
@@ -54,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) receipts: ReceiptOptions,
     /// Whether gRPC reflection is served (`MACP_GRPC_REFLECTION`).
     pub(crate) reflection: bool,
+    /// How logs are written (`MACP_LOG_FORMAT`).
+    pub(crate) log_format: LogFormat,
 }
 
 /// Where sessions are kept.
@@ -118,6 +125,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// A variable's value; an empty one counts as unset.
     fn text(&self, name: &str) -> Option<String> {
+        debug_assert!(settings::find(name).is_some(), "{name} is not in the table of settings");
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
@@ -156,9 +164,9 @@ impl Reader<'_> {
 
 impl Config {
     /// Reads the settings of `serve`.
-    pub(crate) fn from_env(lookup: Lookup<'_>) -> Result<Self, ConfigErrors> {
+    pub(crate) fn read(lookup: Lookup<'_>) -> Result<Self, ConfigErrors> {
         let mut reader = Reader { lookup, errors: Vec::new() };
-        let config = read(&mut reader);
+        let config = assemble(&mut reader);
         match config {
             Some(config) if reader.errors.is_empty() => Ok(config),
             _ => Err(ConfigErrors(reader.errors)),
@@ -171,7 +179,7 @@ impl Config {
     }
 }
 
-fn read(reader: &mut Reader<'_>) -> Option<Config> {
+fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
     let insecure = reader.flag("MACP_ALLOW_INSECURE");
     refuse_what_is_not_served(reader, insecure);
     let grpc_addr = reader.address("MACP_BIND_ADDR", "127.0.0.1:50051");
@@ -226,6 +234,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         visibility: visibility(reader),
         receipts: receipts::read(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
+        log_format: log_format(reader),
         // Last, because there is none when it is at fault: what else is wrong is known by now.
         authenticator: authenticator(reader, insecure)?,
     })
@@ -258,6 +267,11 @@ fn storage(reader: &mut Reader<'_>) -> Storage {
     if reader.flag("MACP_MEMORY_ONLY") {
         return Storage::Memory;
     }
+    if let Some(backend) = reader.text("MACP_STORAGE_BACKEND").filter(|backend| backend != "file") {
+        reader.errors.push(format!(
+            "MACP_STORAGE_BACKEND={backend:?} is not offered; unset it to keep sessions in MACP_DATA_DIR"
+        ));
+    }
     Storage::Directory(reader.text("MACP_DATA_DIR").unwrap_or_else(|| DEFAULT_DATA_DIR.into()).into())
 }
 
@@ -274,6 +288,17 @@ fn visibility(reader: &mut Reader<'_>) -> Visibility {
         Some(other) => {
             reader.errors.push(format!("MACP_SESSION_VISIBILITY={other:?} is neither own nor all"));
             Visibility::Own
+        }
+    }
+}
+
+fn log_format(reader: &mut Reader<'_>) -> LogFormat {
+    match reader.text("MACP_LOG_FORMAT").as_deref() {
+        None | Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(other) => {
+            reader.errors.push(format!("MACP_LOG_FORMAT={other:?} is neither text nor json"));
+            LogFormat::Text
         }
     }
 }
@@ -366,7 +391,7 @@ mod tests {
     fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
         let lookup =
             |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        Config::from_env(&lookup).map_err(|error| error.to_string())
+        Config::read(&lookup).map_err(|error| error.to_string())
     }
 
     const TOKENS: (&str, &str) = ("MACP_AUTH_TOKENS_JSON", r#"[{"token":"s3cret","sender":"agent://a"}]"#);

@@ -16,7 +16,7 @@ pub(crate) fn config(lookup: Lookup<'_>) -> Result<Config, ConfigErrors> {
         "MACP_BIND_ADDR" | "MACP_HTTP_BIND_ADDR" | "MACP_DATA_DIR" | "MACP_MEMORY_ONLY" => lookup(name),
         _ => None,
     };
-    let mut config = Config::from_env(&demo)?;
+    let mut config = Config::read(&demo)?;
     if !config.loopback_only() {
         return Err(ConfigErrors::one(
             "the demo accepts anyone as anybody, so it listens on loopback only; use `serve` for other addresses",

@@ -19,11 +19,9 @@ mod web;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
-    match cli::run(&arguments) {
+    let (arguments, layers) = cli::parse();
+    match cli::run(arguments, layers) {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);

@@ -66,7 +66,7 @@ mod tests {
             let given = variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
             given.or_else(|| (name == "MACP_ALLOW_INSECURE").then(|| "1".to_owned()))
         };
-        let config = Config::from_env(&lookup).map_err(|error| error.to_string())?;
+        let config = Config::read(&lookup).map_err(|error| error.to_string())?;
         Ok((config.receipts.runtime_id.clone(), config.receipts.keys.jwks()))
     }
 

@@ -1,0 +1,182 @@
+//! The table of settings: name, default and meaning of each, from which flags, file keys and documentation are made.
+
+/// One setting. In the environment it has its name; in the file and as a flag, the name without `MACP_` in lower case,
+/// as `bind_addr` and `--bind-addr`.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The name in the environment, which every message uses.
+    pub(crate) name: &'static str,
+    /// What is shown as the default; empty if there is none.
+    pub(crate) default: &'static str,
+    /// The heading under which it is documented.
+    pub(crate) group: &'static str,
+    /// What it means, in Markdown lines that begin with a space.
+    doc: &'static [&'static str],
+    /// Whether its value must never be shown, and so cannot be a flag, which every user of the machine can read.
+    pub(crate) secret: bool,
+}
+
+impl Setting {
+    /// The key in the file.
+    pub(crate) fn key(&self) -> String {
+        self.name.trim_start_matches("MACP_").to_ascii_lowercase()
+    }
+
+    /// The long flag, without its dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.key().replace('_', "-")
+    }
+
+    /// What it means, in one paragraph of Markdown.
+    pub(crate) fn doc(&self) -> String {
+        self.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The setting of a name, if there is one.
+pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// `group { /// Meaning. NAME = "default"; /// Meaning. secret NAME; ... }`
+macro_rules! settings {
+    ($($group:literal { $($(#[doc = $doc:literal])+ $($secret:ident)? : $name:ident $(= $default:literal)?;)+ })+) => {
+        /// Every setting, in the order of the documentation.
+        pub(crate) const SETTINGS: &[Setting] = &[
+            $($(Setting {
+                name: stringify!($name),
+                default: settings!(@default $($default)?),
+                group: $group,
+                doc: &[$($doc),+],
+                secret: settings!(@secret $($secret)?),
+            },)+)+
+        ];
+    };
+    (@default $default:literal) => { $default };
+    (@default) => { "" };
+    (@secret secret) => { true };
+    (@secret) => { false };
+}
+
+settings! {
+    "Listeners" {
+        /// Address of the listener with the conventional gRPC port. Every listener answers gRPC, HTTP and WebSocket.
+        : MACP_BIND_ADDR = "127.0.0.1:50051";
+        /// Address of the listener with the conventional HTTP port.
+        : MACP_HTTP_BIND_ADDR = "127.0.0.1:8080";
+        /// Where clients reach the HTTP binding, if that is not the listener's address: an absolute URL without a
+        /// trailing slash. Its path is a prefix under which every route is served, too; it is told in the manifest.
+        : MACP_HTTP_PUBLIC_URL;
+        /// Origins of browser pages that may call besides the gateway's own, separated by commas: scheme, host and
+        /// port, exactly. `*` is refused.
+        : MACP_HTTP_CORS_ORIGINS;
+        /// `1` serves gRPC reflection, for `grpcurl` and the like.
+        : MACP_GRPC_REFLECTION = "0";
+        /// `1` allows plaintext, and, if no token is configured, takes any bearer as its own sender.
+        : MACP_ALLOW_INSECURE = "0";
+        /// Not offered by this release; set, the start is refused.
+        : MACP_TLS_CERT_PATH;
+        /// Not offered by this release; set, the start is refused.
+        : MACP_TLS_KEY_PATH;
+    }
+    "Storage" {
+        /// Directory of sessions, receipts, and registered modes and policies. One process at a time may have it open.
+        : MACP_DATA_DIR = "macp-data";
+        /// `1` keeps everything in memory; it is gone with the process.
+        : MACP_MEMORY_ONLY = "0";
+        /// Only `file`, the reference server's default, which here means the embedded store; the others are refused.
+        : MACP_STORAGE_BACKEND = "file";
+    }
+    "Who may call" {
+        /// File of static tokens: a JSON array of objects with `token`, `sender` and what the token allows
+        /// ([security.md](security.md)).
+        : MACP_AUTH_TOKENS_FILE;
+        /// The same array as text. Wins over the file.
+        secret : MACP_AUTH_TOKENS_JSON;
+        /// Not offered by this release; set, the start is refused.
+        : MACP_AUTH_ISSUER;
+        /// Whose sessions `ListSessions` and `WatchSessions` show: `own`, or `all` as the reference server does.
+        : MACP_SESSION_VISIBILITY = "own";
+    }
+    "Policies" {
+        /// Directory of policies (`*.json`) to register at the start. The registry is read-only then.
+        : MACP_POLICIES_DIR;
+        /// `1` checks that directory, prints what it finds and exits: 0 if every policy would be admitted, else 1.
+        : MACP_POLICIES_DRY_RUN = "0";
+    }
+    "Decision receipts" {
+        /// The deployment's own name, the issuer of its receipts. Required with a signing key.
+        : MACP_RUNTIME_ID = "macp-gateway";
+        /// File with the Ed25519 private key that signs receipts: a JWK or PKCS#8 PEM.
+        : MACP_RECEIPT_SIGNING_KEY_PATH;
+        /// The same key as text. Give one of the two.
+        secret : MACP_RECEIPT_SIGNING_KEY;
+        /// Key id to sign under, if the key does not name one itself.
+        : MACP_RECEIPT_SIGNING_KID;
+        /// File with a JWK set of retired public keys, which are published beside the signing key's.
+        : MACP_RECEIPT_PUBLIC_KEYS_PATH;
+    }
+    "Limits" {
+        /// Largest payload of an envelope, in bytes.
+        : MACP_MAX_PAYLOAD_BYTES = "1048576";
+        /// Largest body of an HTTP request and largest WebSocket message, in bytes. The default is what a payload of
+        /// the largest size needs in JSON; less is refused.
+        : MACP_HTTP_MAX_BODY_BYTES = "1463638";
+        /// Sessions that one sender may start in a minute.
+        : MACP_SESSION_START_LIMIT_PER_MINUTE = "60";
+        /// Messages that one sender may send in a minute.
+        : MACP_MESSAGE_LIMIT_PER_MINUTE = "600";
+        /// Page size of `ListSessions` when the request names none.
+        : MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE = "100";
+        /// Largest page size of `ListSessions`.
+        : MACP_LIST_SESSIONS_MAX_PAGE_SIZE = "1000";
+        /// Connections that one listener holds at a time; more wait to be accepted.
+        : MACP_HTTP_MAX_CONNECTIONS = "1024";
+        /// HTTP/2 streams on one connection.
+        : MACP_MAX_CONCURRENT_STREAMS = "128";
+        /// Seconds that a request may take until the head of its response. A stream is not bounded after its head.
+        : MACP_REQUEST_TIMEOUT_SECS = "30";
+    }
+    "Operation" {
+        /// Seconds that a shutdown waits for what is in flight.
+        : MACP_SHUTDOWN_DRAIN_SECS = "10";
+        /// `text`, or `json` for one object a line. `RUST_LOG` filters, as `RUST_LOG=info,macp_engine=debug`.
+        : MACP_LOG_FORMAT = "text";
+    }
+}
+
+/// Variables of the reference server, or of its clients, that have no effect here, and why.
+pub(crate) const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("MACP_ROCKSDB_PATH", "the gateway has one embedded store, in MACP_DATA_DIR"),
+    ("MACP_REDIS_URL", "the gateway has one embedded store, in MACP_DATA_DIR"),
+    ("MACP_CHECKPOINT_INTERVAL", "each append keeps the session's summary up to date"),
+    ("MACP_COMPACT_TERMINAL_LOGS", "logs of ended sessions are always kept whole"),
+    (
+        "MACP_STRICT_RECOVERY",
+        "a damaged session is unavailable and the others serve; see `macp-gateway log verify`",
+    ),
+    ("MACP_CLEANUP_INTERVAL_SECS", "deadlines are kept by timers"),
+    ("MACP_CONCURRENCY_LIMIT_PER_CONNECTION", "MACP_MAX_CONCURRENT_STREAMS bounds a connection"),
+    ("MACP_AUDIT_LEVEL", "accepted messages are in the sessions' logs"),
+    ("MACP_AUDIT_INFO_POLICIES", "accepted messages are in the sessions' logs"),
+    ("MACP_AUDIT_INFO_MODES", "accepted messages are in the sessions' logs"),
+    ("MACP_RUNTIME_ADDRESS", "it is read by clients"),
+    ("MACP_RUNTIME_TOKEN", "it is read by clients"),
+    ("MACP_RUNTIME_TLS", "it is read by clients"),
+    ("MACP_RUNTIME_ALLOW_INSECURE", "it is read by clients"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_each_has_a_meaning() {
+        for (number, setting) in SETTINGS.iter().enumerate() {
+            assert!(setting.name.starts_with("MACP_"), "{}", setting.name);
+            assert!(setting.doc().ends_with('.') && setting.doc().len() > 20, "{}", setting.name);
+            assert!(!SETTINGS[..number].iter().any(|other| other.name == setting.name), "{}", setting.name);
+            assert!(!WITHOUT_EFFECT.iter().any(|(name, _)| *name == setting.name), "{}", setting.name);
+        }
+    }
+}
