@@ -1,5 +1,6 @@
 //! The gateway's process: started on free ports, its log kept, signalled, and its end checked.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -19,6 +20,8 @@ const DEVELOPMENT: [(&str, &str); 4] = [
     ("MACP_MESSAGE_LIMIT_PER_MINUTE", "1000000"),
     ("MACP_SESSION_START_LIMIT_PER_MINUTE", "1000000"),
 ];
+/// The binary.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_macp-gateway");
 /// Lines of log that a failed test shows.
 const SHOWN: usize = 60;
 
@@ -27,7 +30,12 @@ pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// The binary with these variables and none of the machine's own settings.
 pub(crate) fn command(arguments: &[&str], settings: Settings<'_>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_macp-gateway"));
+    let mut command = environment(Command::new(PROGRAM), settings);
+    command.args(arguments);
+    command
+}
+
+fn environment(mut command: Command, settings: Settings<'_>) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MACP_") {
             command.env_remove(name);
@@ -38,7 +46,6 @@ pub(crate) fn command(arguments: &[&str], settings: Settings<'_>) -> Command {
         .env("MACP_BIND_ADDR", "127.0.0.1:0")
         .env("MACP_HTTP_BIND_ADDR", "127.0.0.1:0")
         .envs(settings.iter().copied())
-        .args(arguments)
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -142,6 +149,15 @@ impl Gateway {
         let directory = directory.to_str().unwrap();
         let durable = [("MACP_MEMORY_ONLY", "0"), ("MACP_DATA_DIR", directory)];
         Self::with(&[&durable, settings].concat()).await
+    }
+
+    /// The same, started by another program, which these arguments begin.
+    pub(crate) async fn under(wrapper: &[&OsStr], directory: &Path, settings: Settings<'_>) -> Self {
+        let durable = [("MACP_MEMORY_ONLY", "0"), ("MACP_DATA_DIR", directory.to_str().unwrap())];
+        let mut command =
+            environment(Command::new(wrapper[0]), &[&DEVELOPMENT[..], &durable, settings].concat());
+        command.args(&wrapper[1..]).arg(PROGRAM);
+        Self::serving(command).await
     }
 
     /// Runs the demo and reads its addresses off the instructions.

@@ -278,9 +278,13 @@ fn may_block() -> bool {
     runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
-/// Makes the names of new directories durable: the data directory's own, and those in it.
+/// Makes the names of new directories durable: the data directory's own, those in it, and those of the table engine's
+/// keyspaces, which it does not sync itself.
 fn sync_names(dir: &Path) -> std::io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()?;
+    let tables = dir.join("tables");
+    for directory in [&tables.join("keyspaces"), &tables, dir] {
+        std::fs::File::open(directory)?.sync_all()?;
+    }
     match std::path::absolute(dir)?.parent() {
         Some(parent) => std::fs::File::open(parent)?.sync_all(),
         None => Ok(()),

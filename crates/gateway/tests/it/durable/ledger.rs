@@ -43,6 +43,13 @@ impl Ledger {
         told.sent.insert(envelope.message_id.clone(), envelope.clone());
     }
 
+    /// The same; false if it was sent and acknowledged before.
+    pub(crate) fn sends_first(&mut self, envelope: &Envelope) -> bool {
+        self.sends(envelope);
+        let told = &self.sessions[&envelope.session_id];
+        !told.acked.values().flatten().any(|(_, id)| *id == envelope.message_id)
+    }
+
     pub(crate) fn acked(&mut self, at: Moment, writer: usize, envelope: &Envelope) {
         let told = self.sessions.get_mut(&envelope.session_id).expect("it was sent");
         told.acked.entry(writer).or_default().push((at, envelope.message_id.clone()));
@@ -64,6 +71,42 @@ impl Ledger {
         self.policies.push((at, id));
     }
 
+    /// What was told by this moment; what was told later may or may not be so.
+    pub(crate) fn upto(&self, upto: Moment) -> Self {
+        let told = |told: &Told| Told {
+            sent: told.sent.clone(),
+            acked: told
+                .acked
+                .iter()
+                .map(|(writer, acked)| {
+                    let known = acked.iter().filter(|(at, _)| *at <= upto).map(|(_, id)| (0, id.clone()));
+                    (*writer, known.collect())
+                })
+                .collect(),
+            seen: told
+                .seen
+                .iter()
+                .filter(|(_, (at, _))| *at <= upto)
+                .map(|(sequence, (_, id))| (*sequence, (0, id.clone())))
+                .collect(),
+        };
+        Self {
+            sessions: self.sessions.iter().map(|(id, all)| (id.clone(), told(all))).collect(),
+            receipts: self
+                .receipts
+                .iter()
+                .filter(|(at, ..)| *at <= upto)
+                .map(|(_, id, text)| (0, id.clone(), text.clone()))
+                .collect(),
+            policies: self
+                .policies
+                .iter()
+                .filter(|(at, _)| *at <= upto)
+                .map(|(_, id)| (0, id.clone()))
+                .collect(),
+        }
+    }
+
     /// Acknowledged messages, receipts and policies.
     pub(crate) fn promises(&self) -> usize {
         let acked = |told: &Told| told.acked.values().map(Vec::len).sum::<usize>();
@@ -72,7 +115,8 @@ impl Ledger {
 
     /// The sessions of which something was promised.
     pub(crate) fn sessions(&self) -> Vec<String> {
-        let promised = self.sessions.iter().filter(|(_, told)| !told.acked.is_empty());
+        let promised =
+            self.sessions.iter().filter(|(_, told)| told.acked.values().any(|acked| !acked.is_empty()));
         promised.map(|(id, _)| id.clone()).collect()
     }
 

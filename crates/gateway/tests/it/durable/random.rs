@@ -5,6 +5,9 @@
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
     /// The seed in this variable, else one by the clock.
     pub(crate) fn from_env(variable: &str) -> (u64, Self) {
         let given = std::env::var(variable).ok().map(|seed| seed.parse().expect("a number"));

@@ -12,6 +12,9 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::{Agent, Code, Feed, Seen};
 use crate::wait::soon;
@@ -19,6 +22,7 @@ use crate::wait::soon;
 /// A caller on gRPC.
 pub(crate) struct Grpc {
     client: MacpRuntimeServiceClient<Channel>,
+    channel: Channel,
     header: &'static str,
     token: String,
 }
@@ -64,8 +68,8 @@ impl Grpc {
     /// A caller with this token; an empty one is none.
     pub(crate) fn agent(addr: SocketAddr, token: &str) -> Self {
         let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect_lazy();
-        let client = MacpRuntimeServiceClient::new(channel);
-        Self { client, header: "authorization", token: format!("Bearer {token}") }
+        let client = MacpRuntimeServiceClient::new(channel.clone());
+        Self { client, channel, header: "authorization", token: format!("Bearer {token}") }
     }
 
     /// Shows the token in the other header that is a credential on gRPC.
@@ -89,6 +93,17 @@ impl Grpc {
         let response =
             soon("RegisterPolicy", self.client.register_policy(request)).await.unwrap().into_inner();
         assert!(response.ok, "{}", response.error);
+    }
+
+    /// Watches the health of the server: each time whether it is SERVING.
+    pub(crate) async fn health(&self) -> stream::BoxStream<'static, bool> {
+        let mut client = HealthClient::new(self.channel.clone());
+        let response = soon("Watch", client.watch(HealthCheckRequest::default())).await.unwrap();
+        let watch = stream::unfold(response.into_inner(), |mut watch| async move {
+            let status = soon("a change of the health", watch.message()).await.ok()??.status();
+            Some((status == ServingStatus::Serving, watch))
+        });
+        watch.boxed()
     }
 
     /// Opens a `StreamSession`.
