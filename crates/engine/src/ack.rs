@@ -5,12 +5,12 @@ use macp_wire::v1::{Ack, MacpError, SessionState};
 
 /// The Ack of an accepted or duplicate envelope, or of a control call.
 #[must_use]
-pub fn accepted(message_id: &str, session_id: &str, acceptance: &Acceptance) -> Ack {
+pub fn accepted(message_id: String, session_id: String, acceptance: &Acceptance) -> Ack {
     Ack {
         ok: true,
         duplicate: acceptance.duplicate,
-        message_id: message_id.to_owned(),
-        session_id: session_id.to_owned(),
+        message_id,
+        session_id,
         accepted_at_unix_ms: acceptance.accepted_at.0,
         session_state: acceptance.state.into(),
         error: None,

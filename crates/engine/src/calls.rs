@@ -37,7 +37,7 @@ impl Engine {
         let session_id = envelope.session_id.clone();
         let outcome = self.accept(identity, envelope).await;
         match outcome.reply {
-            Ok(acceptance) => ack::accepted(&message_id, &session_id, &acceptance),
+            Ok(acceptance) => ack::accepted(message_id, session_id, &acceptance),
             Err(refusal) => ack::refused_in(&message_id, &session_id, &refusal, outcome.state),
         }
     }
@@ -72,7 +72,8 @@ impl Engine {
                 let sessions = &self.inner.sessions;
                 match sessions.lane(&envelope.session_id).await {
                     Ok(lane) => {
-                        let submission = Submission { envelope, within_open_sessions: true };
+                        let submission =
+                            Submission { envelope: Arc::new(envelope), within_open_sessions: true };
                         lane.command(sessions, Command::Submit(submission)).await
                     }
                     Err(refusal) => unseen(refusal),
@@ -91,8 +92,8 @@ impl Engine {
         let place = Place::take(self, caller);
         let within_open_sessions = caller.capabilities.max_open_sessions.is_none_or(|cap| place.before < cap);
         let lane = sessions.lane_for_start(&id);
-        let outcome =
-            lane.command(sessions, Command::Submit(Submission { envelope, within_open_sessions })).await;
+        let submission = Submission { envelope: Arc::new(envelope), within_open_sessions };
+        let outcome = lane.command(sessions, Command::Submit(submission)).await;
         sessions.drop_if_vacant(lane);
         if newly_accepted(&outcome.reply) {
             place.keep();
@@ -250,7 +251,7 @@ impl Engine {
         let control = Control { action, by: caller.sender.clone(), reason };
         let outcome = lane.command(sessions, Command::Control(control)).await;
         match outcome.reply {
-            Ok(acceptance) => Ok(ack::accepted("", session_id, &acceptance)),
+            Ok(acceptance) => Ok(ack::accepted(String::new(), session_id.to_owned(), &acceptance)),
             Err(refusal) => match refusal.code {
                 RefusalCode::Forbidden | RefusalCode::SessionNotFound => Err(refusal),
                 _ => Ok(ack::refused_in("", session_id, &refusal, outcome.state)),

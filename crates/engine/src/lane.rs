@@ -267,7 +267,7 @@ async fn run_batch(lane: &Lane, sessions: &Sessions, hot: &mut Option<Hot>, batc
             }
             return answer(state, batch, decided.outcomes);
         }
-        let append_id = *uuid::Uuid::new_v4().as_bytes();
+        let append_id = sessions.append_ids().next();
         let Some(append) = append_of(lane, state, append_id, &decided.entries) else {
             return refuse_all(batch, &interrupted());
         };
@@ -330,7 +330,7 @@ fn append_of(lane: &Lane, hot: &Hot, append_id: [u8; 16], entries: &[Entry]) -> 
         record: record::encode(append_id, entries),
         summary: macp_store::Summary {
             live: !session.lifecycle.is_terminal(),
-            bytes: Summary::of(session).to_bytes(),
+            bytes: Summary::bytes_of(session),
         },
     })
 }

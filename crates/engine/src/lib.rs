@@ -18,6 +18,7 @@
 
 pub mod ack;
 mod admission;
+mod append_id;
 mod calls;
 mod clock;
 mod deadlines;

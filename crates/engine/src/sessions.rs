@@ -14,6 +14,7 @@ use macp_wire::v1::session_lifecycle_event::EventType;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, broadcast};
 
+use crate::append_id::AppendIds;
 use crate::clock::Clock;
 use crate::deadlines::Deadlines;
 use crate::lane::{self, Lane};
@@ -37,6 +38,7 @@ pub(crate) struct Sessions {
     deadline_changed: Arc<Notify>,
     lifecycle: broadcast::Sender<LifecycleEvent>,
     open: OpenSessions,
+    append_ids: AppendIds,
 }
 
 impl Sessions {
@@ -57,6 +59,7 @@ impl Sessions {
             deadline_changed: Arc::default(),
             lifecycle: broadcast::Sender::new(LIFECYCLE_BUFFER),
             open: OpenSessions::default(),
+            append_ids: AppendIds::new(),
         };
         let mut after: Option<Bytes> = None;
         loop {
@@ -100,6 +103,10 @@ impl Sessions {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    pub(crate) fn append_ids(&self) -> &AppendIds {
+        &self.append_ids
     }
 
     pub(crate) fn open_sessions(&self) -> &OpenSessions {

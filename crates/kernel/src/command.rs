@@ -1,5 +1,7 @@
 //! What may be asked of one session.
 
+use std::sync::Arc;
+
 use macp_wire::v1::Envelope;
 
 use crate::ids::ParticipantId;
@@ -18,8 +20,8 @@ pub enum Command {
 /// An envelope for a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// The envelope, of checked shape, with its sender filled in.
-    pub envelope: Envelope,
+    /// The envelope, of checked shape, with its sender filled in. Shared, because history keeps it as it is.
+    pub envelope: Arc<Envelope>,
     /// Whether a `SessionStart` of this sender would stay within its cap on open sessions. Irrelevant for
     /// other types.
     pub within_open_sessions: bool,

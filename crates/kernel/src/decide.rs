@@ -175,10 +175,10 @@ fn due_entry(session: &Session, now: UnixMillis) -> Option<Entry> {
 
 /// Accepts a client's envelope, stamped with the acceptance time if it names none of its own: once, here, so
 /// that live delivery and replay show the same.
-fn accept_stamped(session: &Session, envelope: &Envelope, at: UnixMillis) -> Result<Entry, Refusal> {
-    let mut envelope = envelope.clone();
+fn accept_stamped(session: &Session, envelope: &Arc<Envelope>, at: UnixMillis) -> Result<Entry, Refusal> {
+    let mut envelope = Arc::clone(envelope);
     if envelope.timestamp_unix_ms == 0 {
-        envelope.timestamp_unix_ms = at.0;
+        Arc::make_mut(&mut envelope).timestamp_unix_ms = at.0;
     }
     accept(session, Arc::new(Sealed::new(envelope)), false, at)
 }

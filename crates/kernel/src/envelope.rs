@@ -3,6 +3,8 @@
 //! They are the first stages of every submission (RFC-MACP-0001 §4.1, §6; RFC-MACP-0004 §3). Each binding runs
 //! them in its own documented order, so they are separate functions.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use macp_wire::v1::Envelope;
 use prost::Message as _;
@@ -154,7 +156,7 @@ pub fn check_ambient_payload(envelope: &Envelope) -> Result<(), Refusal> {
 /// # Errors
 /// `INVALID_ENVELOPE`.
 pub fn decode_payload<M: prost::Message + Default>(envelope: &Envelope) -> Result<M, Refusal> {
-    M::decode(envelope.payload.clone()).map_err(|error| {
+    M::decode(&envelope.payload[..]).map_err(|error| {
         Refusal::invalid_envelope(format!(
             "payload is not a protobuf {} message of this mode: {error}",
             envelope.message_type
@@ -165,14 +167,15 @@ pub fn decode_payload<M: prost::Message + Default>(envelope: &Envelope) -> Resul
 /// An envelope together with its protobuf bytes, encoded once for storage and for every delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sealed {
-    envelope: Envelope,
+    envelope: Arc<Envelope>,
     bytes: Bytes,
 }
 
 impl Sealed {
     /// Encodes the envelope.
     #[must_use]
-    pub fn new(envelope: Envelope) -> Self {
+    pub fn new(envelope: impl Into<Arc<Envelope>>) -> Self {
+        let envelope = envelope.into();
         let bytes = Bytes::from(envelope.encode_to_vec());
         Self { envelope, bytes }
     }
@@ -182,7 +185,7 @@ impl Sealed {
     /// # Errors
     /// The protobuf fault.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, prost::DecodeError> {
-        Ok(Self { envelope: Envelope::decode(bytes.clone())?, bytes })
+        Ok(Self { envelope: Arc::new(Envelope::decode(bytes.clone())?), bytes })
     }
 
     /// The envelope.

@@ -28,6 +28,7 @@ pub mod command;
 pub mod commitment_hash;
 pub mod deadline;
 pub mod decide;
+mod encode;
 pub mod entry;
 pub mod envelope;
 pub mod ids;

@@ -12,7 +12,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use macp_wire::v1::PolicyDescriptor;
 use prost::Message;
 
-use crate::entry::{Entry, ExpiryCause, Fact};
+use crate::encode::{Fields, Part, length};
+use crate::entry::{Accepted, Entry, ExpiryCause, Fact};
+use crate::time::UnixMillis;
 
 /// The format this release writes, and the newest it reads.
 pub const RECORD_VERSION: u8 = 1;
@@ -133,11 +135,58 @@ pub struct StoredControl {
 /// Encodes entries as one record.
 #[must_use]
 pub fn encode(append_id: [u8; 16], entries: &[Entry]) -> Bytes {
+    // Nearly all records hold accepted envelopes only, and these need no message to be made of them first.
+    if entries.iter().all(|entry| matches!(entry.fact, Fact::Accepted(_))) {
+        let part = AcceptedOnly { append_id, entries };
+        let mut out = Vec::with_capacity(1 + length(&part));
+        out.push(RECORD_VERSION);
+        part.fields(&mut out);
+        return out.into();
+    }
     let body = RecordBody {
         append_id: Bytes::copy_from_slice(&append_id),
         entries: entries.iter().map(store).collect(),
     };
     body.to_record()
+}
+
+/// The [`RecordBody`] of accepted envelopes.
+struct AcceptedOnly<'a> {
+    append_id: [u8; 16],
+    entries: &'a [Entry],
+}
+
+impl Part for AcceptedOnly<'_> {
+    fn fields(&self, out: &mut impl Fields) {
+        out.bytes(1, &self.append_id);
+        for entry in self.entries {
+            if let Fact::Accepted(accepted) = &entry.fact {
+                out.message(2, &AcceptedEntry(entry.at, accepted));
+            }
+        }
+    }
+}
+
+/// The [`StoredEntry`] of an accepted envelope.
+struct AcceptedEntry<'a>(UnixMillis, &'a Accepted);
+
+impl Part for AcceptedEntry<'_> {
+    fn fields(&self, out: &mut impl Fields) {
+        let Self(at, accepted) = self;
+        if at.0 != 0 {
+            out.sint64(1, at.0);
+        }
+        out.message(3, *accepted);
+    }
+}
+
+/// A [`StoredEnvelope`].
+impl Part for Accepted {
+    fn fields(&self, out: &mut impl Fields) {
+        out.bytes(1, self.sealed.bytes());
+        out.number(2, self.ordinal);
+        out.number(3, self.synthetic.into());
+    }
 }
 
 impl RecordBody {

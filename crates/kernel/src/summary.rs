@@ -5,7 +5,8 @@ use macp_wire::v1::{SessionMetadata, SessionState};
 use prost::Message;
 
 use crate::deadline;
-use crate::session::Session;
+use crate::encode::{Fields, Part, length};
+use crate::session::{Activity, Session};
 use crate::time::UnixMillis;
 use crate::view;
 
@@ -67,6 +68,15 @@ impl Summary {
         Bytes::from(self.encode_to_vec())
     }
 
+    /// The stored bytes of the summary of a session as it is now, without making the summary: every append needs them.
+    #[must_use]
+    pub fn bytes_of(session: &Session) -> Bytes {
+        let part = SummaryPart { session, metadata: MetadataPart(session) };
+        let mut out = Vec::with_capacity(length(&part));
+        part.fields(&mut out);
+        out.into()
+    }
+
     /// Reads stored bytes back.
     ///
     /// # Errors
@@ -79,5 +89,65 @@ impl Summary {
     #[must_use]
     pub fn deadline(&self) -> Option<UnixMillis> {
         self.next_deadline.map(UnixMillis)
+    }
+}
+
+/// [`Summary::of`] a session.
+struct SummaryPart<'a> {
+    session: &'a Session,
+    metadata: MetadataPart<'a>,
+}
+
+impl Part for SummaryPart<'_> {
+    fn fields(&self, out: &mut impl Fields) {
+        let session = self.session;
+        out.message(1, &self.metadata);
+        if let Some(at) = deadline::next_deadline(session) {
+            out.sint64(2, at.0);
+        }
+        out.number(3, session.last_ordinal);
+        if session.lifecycle.is_terminal() {
+            out.sint64(4, session.last_at.0);
+        }
+    }
+}
+
+/// [`view::metadata`] of a session.
+struct MetadataPart<'a>(&'a Session);
+
+impl Part for MetadataPart<'_> {
+    fn fields(&self, out: &mut impl Fields) {
+        let Self(session) = self;
+        let binding = &session.binding;
+        out.text(1, &session.id);
+        out.text(2, &binding.mode);
+        out.int64(3, i32::from(session.lifecycle.wire()).into());
+        out.int64(4, binding.started_at.0);
+        out.int64(5, session.expires_at.0);
+        out.text(6, &binding.mode_version);
+        out.text(7, &binding.configuration_version);
+        out.text(8, binding.policy.id());
+        for participant in &binding.participants {
+            out.bytes(9, participant.as_bytes());
+        }
+        for (sender, activity) in &session.activity {
+            out.message(10, &ActivityPart(sender, activity));
+        }
+        out.text(11, &binding.initiator);
+        out.text(12, &binding.context_id);
+        for key in &binding.extension_keys {
+            out.bytes(13, key.as_bytes());
+        }
+    }
+}
+
+struct ActivityPart<'a>(&'a str, &'a Activity);
+
+impl Part for ActivityPart<'_> {
+    fn fields(&self, out: &mut impl Fields) {
+        let Self(sender, activity) = self;
+        out.text(1, sender);
+        out.int64(2, activity.last_message_at.0);
+        out.number(3, activity.message_count.into());
     }
 }

@@ -79,7 +79,7 @@ impl Script {
 
     /// Submits an envelope as it is.
     pub fn submit(&mut self, envelope: Envelope) -> Reply {
-        self.run(&Command::Submit(Submission { envelope, within_open_sessions: true }))
+        self.run(&Command::Submit(Submission { envelope: envelope.into(), within_open_sessions: true }))
     }
 
     /// Sends a message under a fresh `message_id`: `m1`, `m2` and so on.

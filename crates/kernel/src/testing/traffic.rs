@@ -137,7 +137,7 @@ fn submission(mode: &str) -> impl Strategy<Value = Command> + use<> {
     let mode = prop_oneof![40 => Just(session_mode), 1 => Just("macp.mode.other.v1".to_owned())];
     (message, sender, mode, 0..120_u32).prop_map(|(message, sender, mode, id)| {
         let envelope = message.envelope(&mode, sender, &format!("r{id}"));
-        Command::Submit(Submission { envelope, within_open_sessions: true })
+        Command::Submit(Submission { envelope: envelope.into(), within_open_sessions: true })
     })
 }
 

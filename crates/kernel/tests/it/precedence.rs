@@ -109,7 +109,10 @@ fn refused_start(faults: [&Fault; 2]) -> Refusal {
     for fault in faults {
         (fault.envelope)(&mut envelope);
     }
-    let command = Command::Submit(Submission { envelope, within_open_sessions: !has("open sessions") });
+    let command = Command::Submit(Submission {
+        envelope: envelope.into(),
+        within_open_sessions: !has("open sessions"),
+    });
     script.run(&command).unwrap_err()
 }
 

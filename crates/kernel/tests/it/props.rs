@@ -8,6 +8,7 @@ use macp_kernel::entry::Fact;
 use macp_kernel::envelope::decode_payload;
 use macp_kernel::mode::handoff::MODE as HANDOFF;
 use macp_kernel::replay::Replay;
+use macp_kernel::summary::Summary;
 use macp_kernel::testing::message::start_payload;
 use macp_kernel::testing::traffic::{Traffic, any_mode, catalog, of_mode};
 use macp_kernel::testing::{INITIATOR, Message, Script};
@@ -147,6 +148,20 @@ proptest! {
             prop_assert!(replay.record(&record::encode([0; 16], part)).is_ok_and(|again| again == part));
         }
         prop_assert!(replay.into_session() == script.session);
+    }
+
+    /// What is written without making the messages is what the messages say.
+    #[test]
+    fn stored_bytes_are_those_of_their_messages(traffic in any_mode()) {
+        let mut script = traffic.begin();
+        for step in &traffic.steps {
+            script.now += step.advance_ms;
+            let before = script.entries.len();
+            let _ = script.run(&step.command);
+            prop_assert_eq!(Summary::bytes_of(script.session()), Summary::of(script.session()).to_bytes());
+            let record = record::encode([9; 16], &script.entries[before..]);
+            prop_assert_eq!(&record::decode(&record).unwrap().to_record(), &record);
+        }
     }
 
     #[test]
