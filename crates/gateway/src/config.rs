@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) max_concurrent_streams: u32,
     /// How long a request may take until the head of its response (`MACP_REQUEST_TIMEOUT_SECS`).
     pub(crate) request_timeout: Duration,
+    /// Silence after which an event stream sends a comment; zero for never (`MACP_HTTP_SSE_KEEPALIVE_SECS`).
+    pub(crate) sse_keepalive: Duration,
     /// How long a shutdown waits for what is in flight (`MACP_SHUTDOWN_DRAIN_SECS`).
     pub(crate) drain: Duration,
     /// Policies to register at the start; with a directory the registry is read-only (`MACP_POLICIES_DIR`).
@@ -225,6 +227,11 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024),
         max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
         request_timeout: Duration::from_secs(reader.count("MACP_REQUEST_TIMEOUT_SECS", 30)),
+        sse_keepalive: Duration::from_secs(reader.parsed(
+            "MACP_HTTP_SSE_KEEPALIVE_SECS",
+            15,
+            "a whole number of seconds, or 0 for none",
+        )),
         drain: Duration::from_secs(reader.parsed(
             "MACP_SHUTDOWN_DRAIN_SECS",
             10,
@@ -418,6 +425,7 @@ mod tests {
         assert_eq!(config.max_body_bytes, 1_463_638);
         assert_eq!((config.limits.session_starts_per_minute, config.limits.messages_per_minute), (60, 600));
         assert_eq!(config.drain, Duration::from_secs(10));
+        assert_eq!(config.sse_keepalive, Duration::from_secs(15));
         assert!(config.loopback_only() && !config.reflection && config.public_url.is_none());
     }
 
@@ -431,6 +439,7 @@ mod tests {
             ("MACP_HTTP_PUBLIC_URL", "ftp://x"),
             ("MACP_HTTP_CORS_ORIGINS", "*"),
             ("MACP_SHUTDOWN_DRAIN_SECS", "-1"),
+            ("MACP_HTTP_SSE_KEEPALIVE_SECS", "1.5"),
             ("MACP_TLS_CERT_PATH", "cert.pem"),
             ("MACP_AUTH_ISSUER", "https://issuer"),
         ])
@@ -442,6 +451,7 @@ mod tests {
             "MACP_HTTP_PUBLIC_URL=",
             "MACP_HTTP_CORS_ORIGINS",
             "MACP_SHUTDOWN_DRAIN_SECS=",
+            "MACP_HTTP_SSE_KEEPALIVE_SECS=",
             "MACP_TLS_CERT_PATH",
             "MACP_AUTH_ISSUER",
         ] {

@@ -30,6 +30,7 @@ pub(crate) fn of(
         max_body_bytes: config.max_body_bytes,
         cors_origins: config.cors_origins.clone(),
         request_timeout: Some(config.request_timeout),
+        sse_keepalive: config.sse_keepalive,
         tickets: Arc::clone(tickets),
         ..macp_transport_http::Options::new(config.limits.max_payload_bytes)
     };

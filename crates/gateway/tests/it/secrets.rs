@@ -41,8 +41,8 @@ async fn use_everywhere(gateway: &Gateway, tokens: [&str; 3], session: &Session)
     }
 }
 
-/// Redeems a ticket on each listener, and tries it a second time; the tickets.
-async fn use_tickets(gateway: &Gateway, token: &str) -> Vec<String> {
+/// Redeems a ticket on each listener and in each way, and tries it a second time; the tickets, and what came of them.
+async fn use_tickets(gateway: &Gateway, token: &str, session: &Session) -> Vec<String> {
     let mut tickets = Vec::new();
     let [one, two] = gateway.ports();
     for (issuer, redeemer) in [(one, two), (two, one)] {
@@ -52,6 +52,13 @@ async fn use_tickets(gateway: &Gateway, token: &str) -> Vec<String> {
             assert_eq!(agent.call("ListSessions", &json!({})).await.is_ok(), good, "{good}");
         }
         tickets.push(ticket);
+        for agent in [Http::agent(redeemer, ""), Http::agent(redeemer, "").over_http2()] {
+            let ticket = Http::agent(issuer, token).ticket().await.unwrap();
+            let id = agent.event_source(&session.id, &ticket).await.unwrap();
+            let (_, pass) = id.split_once('.').unwrap();
+            assert!(agent.event_source(&session.id, &ticket).await.is_err(), "used up");
+            tickets.extend([ticket, pass.to_owned()]);
+        }
     }
     tickets
 }
@@ -69,7 +76,7 @@ async fn no_credential_is_logged() {
     use_everywhere(&gateway, KNOWN, &session).await;
     use_everywhere(&gateway, UNKNOWN, &session).await;
 
-    let tickets = use_tickets(&gateway, KNOWN[0]).await;
+    let tickets = use_tickets(&gateway, KNOWN[0], &session).await;
 
     let log = gateway.stop().await;
     assert!(log.contains(" TRACE ") && log.contains("h2::"), "all of it is logged");

@@ -1,6 +1,6 @@
 //! Envelopes: the time and payload transforms, which payloads have a schema, and the two layers of faults.
 
-use macp_wire::json::{self, JsonErrorKind, decode_send, payload_type};
+use macp_wire::json::{self, JsonErrorKind, decode_envelope, decode_send, payload_type};
 use macp_wire::v1::{Envelope, SendRequest, SignalPayload};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -292,6 +292,34 @@ fn a_send_has_two_layers_of_faults() {
             "{text}"
         );
         assert!(fault.message.contains("envelope"), "{}", fault.message);
+    }
+}
+
+#[test]
+fn a_bare_envelope_has_two_layers_of_faults() {
+    assert_eq!(decode_envelope(SIGNAL.as_bytes()).unwrap().unwrap(), read(SIGNAL).unwrap());
+    for (text, kind) in [
+        ("", JsonErrorKind::Text),
+        ("{", JsonErrorKind::Text),
+        ("{} x", JsonErrorKind::Text),
+        (r#"{}, "envelope": {}"#, JsonErrorKind::Text),
+        (r#"{"mode":5,"mode":5}"#, JsonErrorKind::Text),
+        ("null", JsonErrorKind::Envelope),
+        ("5", JsonErrorKind::Envelope),
+        ("[]", JsonErrorKind::Envelope),
+    ] {
+        let error = decode_envelope(text.as_bytes()).expect_err(text);
+        assert_eq!(error.kind(), kind, "{text}: {error}");
+    }
+    for (text, message_id, session_id) in [
+        ("{}", "", ""),
+        (r#" {"message_id":"m","session_id":"s","payload_b64":5}"#, "m", "s"),
+        (r#"{"message_id":5,"session_id":"s","payload":{}}"#, "", "s"),
+        (r#"{"payload_b64":5,"x":{"message_id":"no"}}"#, "", ""),
+    ] {
+        let fault = decode_envelope(text.as_bytes()).expect(text).expect_err(text);
+        let found = (fault.message_id.as_str(), fault.session_id.as_str());
+        assert_eq!(found, (message_id, session_id), "{text}");
     }
 }
 

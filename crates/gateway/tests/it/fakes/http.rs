@@ -116,6 +116,30 @@ impl Http {
         }
     }
 
+    /// Opens a session's event stream with a ticket in the URL, and comes back to it as an `EventSource` does; the id
+    /// that it came back with.
+    pub(crate) async fn event_source(&self, session: &str, ticket: &str) -> Result<String, Code> {
+        let mut last_id: Option<String> = None;
+        loop {
+            let uri = format!("http://{}/macp/v1/sessions/{session}/events?ticket={ticket}", self.addr);
+            let request = Request::get(uri).header("accept", "text/event-stream");
+            let request = match &last_id {
+                Some(id) => request.header("last-event-id", id),
+                None => request,
+            };
+            let response = self.open(request.body(whole("")).unwrap()).await.expect("an answer");
+            if let Some(code) = response.headers().get("macp-error-code") {
+                return Err(code.to_str().unwrap().to_owned());
+            }
+            let mut stream = Sse { body: response.into_body(), text: String::new() };
+            let id = stream.id_line().await;
+            if last_id.is_some() {
+                return Ok(id);
+            }
+            last_id = Some(id);
+        }
+    }
+
     /// Opens an event stream; resumes behind `last` by header when that is not 0.
     pub(crate) async fn events(&self, method: &str, request: &Value, last: u64) -> Result<Sse, Code> {
         let mut head = self.post(method);
@@ -157,6 +181,20 @@ pub(crate) struct Event {
 }
 
 impl Sse {
+    /// The first id of the stream.
+    async fn id_line(&mut self) -> String {
+        loop {
+            if let Some((_, rest)) = self.text.split_once("\nid: ")
+                && let Some((id, _)) = rest.split_once('\n')
+            {
+                return id.to_owned();
+            }
+            let frame = soon("an id", self.body.frame()).await.expect("an open stream");
+            let data = frame.expect("a body without faults").into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
     /// The next event; `None` when the body has ended well, which is not within an event.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
