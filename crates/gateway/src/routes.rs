@@ -32,7 +32,6 @@ pub(crate) fn of(
         request_timeout: Some(config.request_timeout),
         sse_keepalive: config.sse_keepalive,
         tickets: Arc::clone(tickets),
-        ..macp_transport_http::Options::new(config.limits.max_payload_bytes)
     };
     let ws_options = macp_transport_ws::Options {
         prefix: prefix.clone(),

@@ -136,6 +136,9 @@ settings! {
         : MACP_MAX_CONCURRENT_STREAMS = "128";
         /// Seconds that a request may take until the head of its response. A stream is not bounded after its head.
         : MACP_REQUEST_TIMEOUT_SECS = "30";
+        /// Seconds without an event after which an event stream sends a comment, so that no proxy takes it for dead;
+        /// `0` sends none.
+        : MACP_HTTP_SSE_KEEPALIVE_SECS = "15";
     }
     "Operation" {
         /// Seconds that a shutdown waits for what is in flight.
