@@ -20,7 +20,10 @@ const UPGRADE = [60_000, 600_000];
 const STREAMS = 4;
 /** How long a stream keeps its place while others wait for one. */
 const TURN = 1_000;
-/** A stream from which nothing came for so long, not even a keepalive comment (every 15 s), is dead. */
+/**
+ * A stream from which nothing came for so long, not even a keepalive comment (every 15 s), is dead; so is the connection of
+ * a request that has no answer by then (the server gives up after 30 s).
+ */
 const SILENCE = 45_000;
 /** Characters of envelopes that may wait for one reader; at least one envelope always may. */
 const READER_CHARS = 8 << 20;
@@ -286,7 +289,7 @@ class Connection {
   }
 
   ready() {
-    return this.#ready.promise;
+    return this.closed ? Promise.reject(this.closed) : this.#ready.promise;
   }
 
   // - making a link -
@@ -369,7 +372,7 @@ class Connection {
             resolve(link);
           },
           frame: (frame, size) => this.#frame(link, frame, size),
-          lost: (error, delay) => (open ? this.#lost(link, error, delay) : fail(error)),
+          lost: (error) => (open ? this.#lost(link, error) : fail(error)),
         });
       } catch (error) {
         fail(lostError(`no connection can be made: ${error.message}`));
@@ -377,13 +380,13 @@ class Connection {
     });
   }
 
-  #failed(error, delay = 0) {
+  #failed(error) {
     if (!(error instanceof MacpError)) error = lostError(`no connection can be made: ${error?.message ?? error}`);
     // The same token again would be refused again.
     const fixed = typeof this.token !== "function" && !this.options.ticket;
     if (error.code === "UNAUTHENTICATED" && fixed) return this.close(error);
     const { attempt } = this.status;
-    const retryInMs = Math.max(this.backoff(attempt), delay);
+    const retryInMs = Math.max(this.backoff(attempt), error.delay ?? 0);
     this.#timer("retry", () => this.#connect(), retryInMs);
     this.#set({ state: "waiting", transport: null, attempt: attempt + 1, retryInMs, error });
   }
@@ -426,7 +429,7 @@ class Connection {
 
   // - losing one -
 
-  #lost(link, error, delay) {
+  #lost(link, error) {
     link.close();
     if (link === this.next) {
       this.next = null;
@@ -440,7 +443,7 @@ class Connection {
     if (next) return this.#activate(next);
     this.#generation++;
     this.#ready = deferred();
-    this.#failed(error, delay);
+    this.#failed(error);
   }
 
   /** Everything that only the present link knew. */
@@ -486,7 +489,7 @@ class Connection {
     for (const request of [...this.#pending.values(), ...this.#asked.values()]) request.reject(error);
     this.#asked.clear();
     for (const feed of [...this.feeds.values()]) feed.fail(error.code === "CLIENT_CLOSED" ? null : error);
-    if (this.#ready) this.#ready.reject(error);
+    this.#ready.reject(error);
     this.#set({ state: "closed", transport: null, retryInMs: null, error: error.code === "CLIENT_CLOSED" ? null : error });
   }
 
@@ -564,10 +567,10 @@ class Connection {
    * Asks something that concerns only the present link. At once, and not in a promise, is the answer handed on: the frames
    * behind it must find everything prepared.
    */
-  ask(kind, body, { resolve, reject = () => {}, fresh }) {
+  ask(kind, body, { resolve, reject = () => {} }) {
     const id = String(++this.#ids);
     this.#asked.set(id, { resolve, reject });
-    this.link.post({ id, kind, text: JSON.stringify(body), fresh });
+    this.link.post({ id, kind, text: JSON.stringify(body) });
   }
 
   async ping(within) {
@@ -627,7 +630,7 @@ class Connection {
     // next ones: all are sent again, in their order, over the next link.
     if (error?.code === "UNAVAILABLE" && request.repeatable && request.link) {
       request.link = null;
-      if (!this.link.draining) this.#lost(this.link, new MacpError(error));
+      if (!this.link.draining) this.#lost(this.link, error instanceof MacpError ? error : new MacpError(error));
       return;
     }
     if (frame.error) request.reject(new MacpError(frame.error));
@@ -671,8 +674,7 @@ class Feed {
     const wanting = [...this.readers].filter((reader) => reader.wants);
     if (this.wire === "idle" && wanting.length) {
       this.wire = "opening";
-      const fresh = wanting.some((reader) => reader.fresh);
-      connection.ask(this.opens, this.opening(wanting), { resolve: (frame) => this.#opened(frame), fresh });
+      connection.ask(this.opens, this.opening(wanting), { resolve: (frame) => this.#opened(frame) });
     } else if (this.wire === "open" && (!wanting.length || this.stale(wanting))) {
       this.wire = "closing";
       connection.ask(this.closes, this.closing, { resolve: () => this.#closed() });
@@ -1060,7 +1062,9 @@ class SocketLink {
     // `error` events say nothing, and a `close` follows each.
     socket.onclose = ({ code, reason }) => {
       const message = `the WebSocket was closed with ${code}${reason ? `: ${reason}` : ""}`;
-      on.lost(code === 4401 ? new MacpError({ code: "UNAUTHENTICATED", message }) : lostError(message), this.delay);
+      const error = code === 4401 ? new MacpError({ code: "UNAUTHENTICATED", message }) : lostError(message);
+      error.delay = this.delay;
+      on.lost(error);
     };
   }
 
@@ -1079,9 +1083,9 @@ class SocketLink {
 // --- link: requests and event streams ---------------------------------------------------------------------------------------
 
 /** One request: its successful response, or a MacpError. */
-async function fetched(connection, path, { method = "POST", text, headers, signal, token = true }) {
+async function fetched(connection, path, { method = "POST", text, headers, signal }) {
   const { env, base } = connection;
-  const bearer = token ? await connection.bearer() : undefined;
+  const bearer = await connection.bearer();
   let response;
   try {
     response = await env.fetch(base + path, {
@@ -1177,7 +1181,7 @@ class HttpLink {
   constructor(connection, on) {
     this.#connection = connection;
     this.#on = on;
-    this.#probe().then(on.open, (error) => on.lost(error, error.delay));
+    this.#probe().then(on.open, on.lost);
   }
 
   /** Shows whether the server is there and takes the credential. */
@@ -1214,10 +1218,10 @@ class HttpLink {
   }
 
   #fault(error) {
-    if (!this.#closed.signal.aborted) this.#on.lost(error, error.delay);
+    if (!this.#closed.signal.aborted) this.#on.lost(error);
   }
 
-  post({ id, kind, text, lane, fresh }) {
+  post({ id, kind, text, lane }) {
     const body = JSON.parse(text);
     if (kind === "send") {
       const before = this.#lanes.get(lane);
@@ -1233,7 +1237,7 @@ class HttpLink {
     } else if (kind === "authenticate") {
       queueMicrotask(() => this.#emit({ id, authenticated: { sender: "" } }));
     } else if (kind === "subscribe" || kind === "watch") {
-      const stream = { id, fresh, ...body, control: new AbortController() };
+      const stream = { id, ...body, control: new AbortController() };
       this.#streams.set(body.session_id ?? body.topic, stream);
       this.#waiting.push(stream);
       this.#pump();
@@ -1247,6 +1251,7 @@ class HttpLink {
     const { signal } = this.#closed;
     if (signal.aborted) return;
     this.#requests++;
+    const late = this.#connection.env.setTimeout(() => this.#fault(lostError(`${method} was not answered`)), SILENCE);
     try {
       if (this.#ticketed) throw new MacpError({ code: "UNAUTHENTICATED", message: "a ticket is good for following sessions; without WebSocket a token is needed for all else" });
       this.#emit({ id, ...frame(await answer(this.#connection, `/macp/v1/${method}`, { text, signal })) });
@@ -1254,6 +1259,7 @@ class HttpLink {
       if (error.code === "CONNECTION_LOST") this.#fault(error);
       else this.#emit({ id, error });
     } finally {
+      this.#connection.env.clearTimeout(late);
       if (!--this.#requests) this.#idle.resolve();
     }
   }
@@ -1314,9 +1320,8 @@ class HttpLink {
     this.#emit({ id: stream.id, ...cut(message) });
   }
 
-  /** Opens a stream and yields its events until it ends. */
+  /** Opens a stream and yields its events until it ends. `opened` is told the response's head. */
   async *#events(stream, path, options, opened) {
-    const { control } = stream;
     const { env } = this.#connection;
     let watchdog;
     const alive = () => {
@@ -1325,8 +1330,9 @@ class HttpLink {
     };
     alive();
     try {
-      const response = await fetched(this.#connection, path, { ...options, signal: control.signal, headers: { Accept: "text/event-stream", ...options.headers } });
-      opened();
+      const headers = { Accept: "text/event-stream" };
+      const response = await fetched(this.#connection, path, { ...options, headers, signal: stream.control.signal });
+      opened(response.headers);
       for await (const event of events(response.body, alive)) {
         const data = JSON.parse(event.data);
         if (event.event === "error") throw new MacpError(data.error);
@@ -1350,45 +1356,22 @@ class HttpLink {
 
   /** The frame with which the subscription is over. */
   async #follow(stream, tell) {
-    const { session_id, after_sequence } = stream;
-    const subscribed = { session_id, after_sequence, ...(stream.fresh && (await this.#head(stream))) };
-    const opened = () => tell({ subscribed });
-    // A stream that ends without a word was cut, or came to the Commitment. To know the one from the other also when
-    // nothing is new, the last known envelope is asked for once more.
-    let at = after_sequence;
-    let type;
-    try {
-      for await (const { id, data, size } of this.#stream(stream, Math.max(0, after_sequence - 1), opened)) {
-        const sequence = Number(id);
-        type = data.envelope.message_type;
-        if (sequence <= at) continue;
-        at = sequence;
-        tell({ envelope: { session_id, sequence, envelope: data.envelope } }, size);
-      }
-    } catch (error) {
-      if (error.code !== "SESSION_NOT_OPEN") throw error;
-      const { state } = (await this.#head(stream)).metadata;
-      return { ended: { session_id, state, last_sequence: at } };
+    const { session_id, after_sequence, control: { signal } } = stream;
+    const path = `/macp/v1/sessions/${encodeURIComponent(session_id)}`;
+    const subscribed = { session_id, after_sequence };
+    if (stream.snapshot && !this.#ticketed) {
+      Object.assign(subscribed, await answer(this.#connection, path, { method: "GET", signal }));
     }
-    if (type === "Commitment") return { ended: { session_id, state: "SESSION_STATE_RESOLVED", last_sequence: at } };
+    const ticket = this.#ticketed ? `&ticket=${encodeURIComponent(await this.#connection.options.ticket())}` : "";
+    const opened = (headers) => {
+      subscribed.high_water_sequence = Number(headers.get("MACP-High-Water-Sequence"));
+      tell({ subscribed });
+    };
+    const events = this.#events(stream, `${path}/events?after=${after_sequence}${ticket}`, { method: "GET" }, opened);
+    for await (const { id, event, data, size } of events) {
+      if (event === "ended") return { ended: data };
+      tell({ envelope: { session_id, sequence: parseInt(id, 10), envelope: data.envelope } }, size);
+    }
     return cut("the stream was cut");
-  }
-
-  async *#stream(stream, after_sequence, opened) {
-    const { session_id } = stream;
-    if (!this.#ticketed) {
-      const text = JSON.stringify({ subscribe_session_id: session_id, after_sequence });
-      return yield* this.#events(stream, "/macp/v1/StreamSession", { text }, opened);
-    }
-    const ticket = encodeURIComponent(await this.#connection.options.ticket());
-    const path = `/macp/v1/sessions/${encodeURIComponent(session_id)}/events?ticket=${ticket}`;
-    yield* this.#events(stream, path, { method: "GET", headers: { "Last-Event-ID": String(after_sequence) } }, opened);
-  }
-
-  /** The session and its newest sequence. */
-  async #head(stream) {
-    const { session_id, control: { signal } } = stream;
-    const { metadata } = await answer(this.#connection, "/macp/v1/GetSession", { text: JSON.stringify({ session_id }), signal });
-    return { metadata, high_water_sequence: stream.after_sequence };
   }
 }

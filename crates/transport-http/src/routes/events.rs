@@ -12,6 +12,7 @@ use macp_wire::v1::SessionState;
 
 use super::App;
 use super::resource::{Access, Asked, Resource};
+use super::resources::HIGH_WATER;
 use crate::error::{Failure, bare, ok_json};
 use crate::event_source::{Pass, Watching};
 use crate::types::{self, EventsPolled, PolledEvent};
@@ -68,8 +69,13 @@ async fn follow(app: Arc<App>, asked: Asked) -> Result<Response, Failure> {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return Ok(response);
     }
+    // Where the replay ends and what is live begins: an event stream has no other place to say it.
+    let high_water = HeaderValue::from(subscription.high_water());
     let watching = Watching::new(subscription, pass);
-    Ok(sse::response_opened_by(&app.engine, app.options.sse_keepalive, watching.opening(), watching))
+    let mut response =
+        sse::response_opened_by(&app.engine, app.options.sse_keepalive, watching.opening(), watching);
+    response.headers_mut().insert(HIGH_WATER, high_water);
+    Ok(response)
 }
 
 /// Where a client goes on, and what entitles it to, when it has been here before.

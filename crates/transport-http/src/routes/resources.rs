@@ -19,7 +19,7 @@ use crate::error::{Failure, bare, ok_json};
 use crate::types::{self, EnvelopeJson, EnvelopesPage, SequencedEnvelope};
 
 /// The last accepted ordinal of the session that a response is about.
-const HIGH_WATER: HeaderName = HeaderName::from_static("macp-high-water-sequence");
+pub(super) const HIGH_WATER: HeaderName = HeaderName::from_static("macp-high-water-sequence");
 const JSON: &[&str] = &["application/json"];
 const ENVELOPE_JSON: &str = "application/macp-envelope+json";
 const ENVELOPE_PROTO: &str = "application/macp-envelope+proto";

@@ -57,6 +57,8 @@ async fn a_bearer_follows_with_plain_ids() {
             frames.expect(1, "m0").await;
         }
     }
+    let head = gateway.open(get(&path(&session, "?after=0"), BOB)).await;
+    assert_eq!(head.headers()["macp-high-water-sequence"], "1", "where the replay ends");
     let mut live = open(&gateway, get(&path(&session, "?after=1"), BOB)).await;
     // The query is that of the first request; where the client was goes before it.
     let resumed = with(get(&path(&session, "?after=0"), BOB), "last-event-id", "1");
