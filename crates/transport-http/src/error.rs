@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn the_type_of_every_problem_is_documented() {
+        let document = include_str!("../../../docs/http.md");
+        for code in RefusalCode::ALL {
+            let problem = problem(&Refusal::new(*code, "m"), "");
+            let (_, anchor) = problem.kind.split_once('#').unwrap();
+            assert!(document.contains(&format!("<a id=\"{anchor}\"></a>`{code}`")), "docs/http.md: {code}");
+        }
+    }
+
+    #[test]
     fn a_problem_carries_the_same() {
         let problem = serde_json::to_value(problem(&Refusal::history_compacted(41), "s1")).unwrap();
         assert_eq!(
