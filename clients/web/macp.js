@@ -1059,7 +1059,8 @@ class SocketLink {
         on.frame(frame, data.length);
       }
     };
-    // `error` events say nothing, and a `close` follows each.
+    // `error` events say nothing, and a `close` follows each; the package `ws` throws those that nobody takes.
+    socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => {
       const message = `the WebSocket was closed with ${code}${reason ? `: ${reason}` : ""}`;
       const error = code === 4401 ? new MacpError({ code: "UNAUTHENTICATED", message }) : lostError(message);
