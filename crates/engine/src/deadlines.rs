@@ -16,6 +16,8 @@ const TICKS_PER_TURN: usize = 64;
 const IDLE_MS: i64 = 60_000;
 /// How often unused sessions are looked for, in milliseconds.
 const UNLOAD_EVERY_MS: i64 = 10_000;
+/// Both while more sessions are in memory than there should be.
+const CROWDED_MS: i64 = 1_000;
 
 /// When which session needs a tick.
 #[derive(Debug, Default)]
@@ -70,8 +72,9 @@ async fn run(sessions: Weak<Sessions>) {
                 tokio::task::yield_now().await;
             }
         }
-        if now >= unload_at {
-            strong.unload_idle(now.plus(-IDLE_MS));
+        let crowded = strong.is_crowded();
+        if now >= unload_at || (crowded && now >= unload_at.plus(CROWDED_MS - UNLOAD_EVERY_MS)) {
+            strong.unload_idle(now.plus(if crowded { -CROWDED_MS } else { -IDLE_MS }));
             unload_at = now.plus(UNLOAD_EVERY_MS);
         }
         let wait = next.map_or(LONGEST_SLEEP, |next| {

@@ -13,6 +13,7 @@
 //! | when an Ack is given | `lane.rs` |
 //! | how subscribers resume without gaps | `fanout.rs` |
 //! | what may be refused before the kernel | `admission.rs` |
+//! | when sessions leave memory, and the store | `deadlines.rs`, `retention.rs` |
 //! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
 //! | replay under another policy | `what_if.rs` |
 
@@ -38,6 +39,7 @@ mod receipts;
 mod recovery;
 mod registration;
 mod registry;
+mod retention;
 mod sessions;
 mod signals;
 #[cfg(feature = "testing")]
@@ -106,6 +108,9 @@ impl Engine {
         let sessions =
             Sessions::open(store, Arc::clone(&clock), Arc::clone(&registry), &options.limits).await?;
         deadlines::spawn(&sessions);
+        if let Some(kept) = options.retention {
+            retention::spawn(&sessions, kept);
+        }
         let inner = Inner {
             admission: Admission::new(&options.limits),
             registry,

@@ -1,5 +1,7 @@
 //! The engine's settings, as plain data with the reference's defaults.
 
+use std::time::Duration;
+
 use macp_kernel::policy::Policy;
 use macp_wire::v1::{Root, TransportEndpoint};
 
@@ -20,6 +22,8 @@ pub struct Limits {
     pub list_max_page_size: usize,
     /// Commands that may wait for one session; further callers wait for room.
     pub session_mailbox: usize,
+    /// Sessions in memory above which those that rest for a second already leave it (`MACP_SESSIONS_IN_MEMORY`).
+    pub sessions_in_memory: usize,
 }
 
 impl Default for Limits {
@@ -31,6 +35,7 @@ impl Default for Limits {
             list_default_page_size: 100,
             list_max_page_size: 1000,
             session_mailbox: 1024,
+            sessions_in_memory: 100_000,
         }
     }
 }
@@ -69,6 +74,9 @@ pub struct Options {
     pub policies: Vec<Policy>,
     /// Whether the policy registry refuses changes by calls.
     pub policies_read_only: bool,
+    /// How long a session that is over stays in the store, counted from its end; for ever if there is none
+    /// (`MACP_SESSION_DISK_RETENTION_SECS`).
+    pub retention: Option<Duration>,
     /// Whose sessions `ListSessions` and `WatchSessions` show (`MACP_SESSION_VISIBILITY`).
     pub visibility: Visibility,
 }
@@ -94,6 +102,7 @@ impl Default for Options {
             receipts: ReceiptOptions::default(),
             policies: Vec::new(),
             policies_read_only: false,
+            retention: None,
             visibility: Visibility::Own,
         }
     }

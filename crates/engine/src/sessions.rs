@@ -34,6 +34,8 @@ pub(crate) struct Sessions {
     registry: Arc<Registry>,
     lanes: RwLock<HashMap<SessionId, Arc<Lane>>>,
     mailbox: usize,
+    /// Lanes above which those that rest leave memory early.
+    most_in_memory: usize,
     deadlines: Mutex<Deadlines>,
     deadline_changed: Arc<Notify>,
     lifecycle: broadcast::Sender<LifecycleEvent>,
@@ -55,6 +57,7 @@ impl Sessions {
             registry,
             lanes: RwLock::default(),
             mailbox: limits.session_mailbox,
+            most_in_memory: limits.sessions_in_memory,
             deadlines: Mutex::default(),
             deadline_changed: Arc::default(),
             lifecycle: broadcast::Sender::new(LIFECYCLE_BUFFER),
@@ -157,6 +160,24 @@ impl Sessions {
 
     pub(crate) fn in_memory(&self) -> usize {
         self.lanes.read().len()
+    }
+
+    /// Whether there are more lanes in memory than there should be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.in_memory() > self.most_in_memory
+    }
+
+    /// Takes one session out of memory unless somebody uses it right now; false if somebody does.
+    pub(crate) fn unload(&self, id: &SessionId) -> bool {
+        let mut lanes = self.lanes.write();
+        match lanes.get(id) {
+            None => true,
+            Some(lane) if Arc::strong_count(lane) == 1 && lane.is_idle(self.clock.now()) => {
+                lanes.remove(id);
+                true
+            }
+            Some(_) => false,
+        }
     }
 
     /// Takes the lanes out of memory that nobody has used since `before`; their sessions stay in the store.

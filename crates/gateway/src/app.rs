@@ -30,6 +30,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         policies: config.policies.clone().unwrap_or_default(),
         visibility: config.visibility,
         receipts: config.receipts.clone(),
+        retention: config.retention,
         ..EngineOptions::default()
     };
     let engine = Engine::open(store, Arc::new(SystemClock), options)

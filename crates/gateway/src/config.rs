@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) http_addr: SocketAddr,
     /// Where sessions are kept.
     pub(crate) storage: Storage,
+    /// How long a session that is over stays there (`MACP_SESSION_DISK_RETENTION_SECS`); for ever if there is none.
+    pub(crate) retention: Option<Duration>,
     /// Who is accepted.
     pub(crate) authenticator: Authenticator,
     /// Limits on what callers may ask.
@@ -199,6 +201,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         messages_per_minute: reader.count("MACP_MESSAGE_LIMIT_PER_MINUTE", defaults.messages_per_minute),
         list_default_page_size: reader
             .count("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", defaults.list_default_page_size),
+        sessions_in_memory: reader.count("MACP_SESSIONS_IN_MEMORY", defaults.sessions_in_memory),
         list_max_page_size: reader.count("MACP_LIST_SESSIONS_MAX_PAGE_SIZE", defaults.list_max_page_size),
         ..defaults
     };
@@ -220,6 +223,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         grpc_addr,
         http_addr,
         storage: storage(reader),
+        retention: retention(reader),
         limits,
         public_url: public_url(reader, insecure),
         cors_origins: cors_origins(reader),
@@ -268,6 +272,12 @@ fn refuse_what_is_not_served(reader: &mut Reader<'_>, insecure: bool) {
                 .into(),
         );
     }
+}
+
+/// As with the reference server, 0 means for ever.
+fn retention(reader: &mut Reader<'_>) -> Option<Duration> {
+    let seconds = reader.parsed("MACP_SESSION_DISK_RETENTION_SECS", 0_u64, "a whole number of seconds");
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn storage(reader: &mut Reader<'_>) -> Storage {

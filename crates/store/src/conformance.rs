@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::AppendError;
-use crate::log::{Append, Expected, LogStore, Position, Summary, SummaryFilter};
+use crate::log::{Append, Expected, LogStore, Position, Removal, Summary, SummaryFilter};
 
 /// Runs every case, each on a store of its own.
 ///
@@ -32,6 +32,7 @@ where
     large_record(fresh().await).await;
     any_bytes_are_an_id(fresh().await).await;
     side_records(fresh().await).await;
+    removal(fresh().await).await;
 }
 
 fn id(name: &str) -> Bytes {
@@ -201,6 +202,47 @@ async fn any_bytes_are_an_id(store: impl LogStore) {
         assert_eq!(back.map(|stored| stored[0].record.clone()), Ok(stream));
     }
     assert_eq!(store.list(SummaryFilter::All, None, 99).await.map(|all| all.len()), Ok(5));
+}
+
+async fn removal(store: impl LogStore) {
+    let remove = |stream, expected| Removal {
+        stream: id(stream),
+        expected,
+        side: vec![("receipts".to_owned(), id(stream))],
+    };
+    let nowhere = Position::from_engine(9);
+    assert_eq!(store.remove(remove("s", nowhere)).await, Err(AppendError::Conflict { actual: None }));
+    let other = write(&store, "other", Expected::Empty, "x").await;
+    let mut tail = None;
+    for name in ["a", "b", "c"] {
+        tail = Some(write(&store, "s", Expected::tail(tail), name).await);
+    }
+    let Some(tail) = tail else { panic!("three records were appended") };
+    for stream in ["s", "other"] {
+        assert_eq!(store.put_side("receipts", stream.as_bytes(), Some(id("receipt"))).await, Ok(()));
+    }
+    let stale = Position::from_engine(tail.to_engine() - 1);
+    assert_eq!(store.remove(remove("s", stale)).await, Err(AppendError::Conflict { actual: Some(tail) }));
+    assert_eq!(records(&store, "s").await.len(), 3);
+    assert_eq!(store.remove(remove("s", tail)).await, Ok(()));
+    empty_stream_beside(&store, "s").await;
+    assert_eq!(store.get_side("receipts", b"s").await, Ok(None));
+    assert_eq!(store.get_side("receipts", b"other").await, Ok(Some(id("receipt"))));
+    assert_eq!(records(&store, "other").await, [(other, id("x"))]);
+    // The id may be used again, and begins anew.
+    assert_eq!(store.remove(remove("s", tail)).await, Err(AppendError::Conflict { actual: None }));
+    let again = write(&store, "s", Expected::Empty, "again").await;
+    assert_eq!(records(&store, "s").await, [(again, id("again"))]);
+    assert_eq!(store.list(SummaryFilter::Ended, None, 9).await, Ok(vec![]));
+    assert!(store.append(append_live("s", Expected::At(again), "end", false)).await.is_ok());
+    let ended = store.list(SummaryFilter::Ended, None, 9).await;
+    assert_eq!(ended.map(|ended| ended.into_iter().map(|s| s.stream).collect::<Vec<_>>()), Ok(vec![id("s")]));
+}
+
+async fn empty_stream_beside(store: &impl LogStore, stream: &str) {
+    assert_eq!(store.tail(&id(stream)).await, Ok(None));
+    assert_eq!(store.summary(&id(stream)).await, Ok(None));
+    assert_eq!(records(store, stream).await, []);
 }
 
 async fn side_records(store: impl LogStore) {

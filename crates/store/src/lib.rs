@@ -27,5 +27,5 @@ mod memory;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedStore, OpenError, Options};
 pub use error::{AppendError, StoreError};
-pub use log::{Append, Expected, LogStore, Position, Stored, Summarized, Summary, SummaryFilter};
+pub use log::{Append, Expected, LogStore, Position, Removal, Stored, Summarized, Summary, SummaryFilter};
 pub use memory::MemoryStore;

@@ -71,6 +71,17 @@ pub struct Append {
     pub summary: Summary,
 }
 
+/// The removal of a whole stream, with what was kept beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The stream's id; it may begin anew afterwards.
+    pub stream: Bytes,
+    /// Where the tail must be.
+    pub expected: Position,
+    /// Side records, as `(space, key)`, that go with it, atomically.
+    pub side: Vec<(String, Bytes)>,
+}
+
 /// A record and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -96,6 +107,20 @@ pub enum SummaryFilter {
     All,
     /// Only those whose stream is live.
     Live,
+    /// Only those whose stream is not.
+    Ended,
+}
+
+impl SummaryFilter {
+    /// Whether a stream that is live, or is not, is to be listed.
+    #[must_use]
+    pub fn includes(self, live: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Live => live,
+            Self::Ended => !live,
+        }
+    }
 }
 
 /// An engine that keeps streams.
@@ -109,6 +134,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// See [`AppendError`]: only `Unknown` leaves the outcome open.
     async fn append(&self, append: Append) -> Result<Position, AppendError>;
+
+    /// Removes a stream and its summary, if the tail is where it is expected.
+    ///
+    /// # Errors
+    /// See [`AppendError`], as for an append.
+    async fn remove(&self, removal: Removal) -> Result<(), AppendError>;
 
     /// Up to `limit` records after `after` (from the start if `None`), in order. A short answer means the end.
     ///

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::error::{AppendError, StoreError};
-use crate::log::{Append, LogStore, Position, Stored, Summarized, Summary, SummaryFilter};
+use crate::log::{Append, LogStore, Position, Removal, Stored, Summarized, Summary, SummaryFilter};
 
 /// Streams in memory; gone with the process.
 #[derive(Debug, Default)]
@@ -60,6 +60,22 @@ impl LogStore for MemoryStore {
         Ok(stream.tail())
     }
 
+    async fn remove(&self, removal: Removal) -> Result<(), AppendError> {
+        let mut streams = self.streams.write();
+        let actual = streams.get(&removal.stream).map(Stream::tail);
+        if actual != Some(removal.expected) {
+            return Err(AppendError::Conflict { actual });
+        }
+        let mut side = self.side.write();
+        streams.remove(&removal.stream);
+        for (space, key) in removal.side {
+            if let Some(records) = side.get_mut(&space) {
+                records.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
     async fn read(
         &self,
         stream: &Bytes,
@@ -96,7 +112,7 @@ impl LogStore for MemoryStore {
         let streams = self.streams.read();
         let wanted = streams
             .range((from, Bound::Unbounded))
-            .filter(|(_, stream)| filter == SummaryFilter::All || stream.summary.live);
+            .filter(|(_, stream)| filter.includes(stream.summary.live));
         Ok(wanted
             .take(limit)
             .map(|(id, stream)| Summarized { stream: id.clone(), summary: stream.summary.clone() })

@@ -65,6 +65,10 @@ impl LogStore for FaultyStore {
         }
     }
 
+    async fn remove(&self, removal: Removal) -> Result<(), AppendError> {
+        self.inner.remove(removal).await
+    }
+
     async fn read(
         &self,
         stream: &Bytes,

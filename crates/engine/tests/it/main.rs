@@ -5,6 +5,7 @@ mod faults;
 mod lifecycle;
 mod receipts;
 mod registering;
+mod retention;
 mod sending;
 mod subscribing;
 mod support;

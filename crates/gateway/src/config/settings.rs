@@ -84,6 +84,12 @@ settings! {
         : MACP_DATA_DIR = "macp-data";
         /// `1` keeps everything in memory; it is gone with the process.
         : MACP_MEMORY_ONLY = "0";
+        /// Seconds after its end when a session is removed, with its receipt; `0` keeps all for ever. Until then it can
+        /// be read like any other; afterwards its id is unknown.
+        : MACP_SESSION_DISK_RETENTION_SECS = "0";
+        /// Sessions leave memory when nobody has used them for a minute, and are read from the disk when they are
+        /// needed again. With more than this many in memory a second is enough.
+        : MACP_SESSIONS_IN_MEMORY = "100000";
         /// Only `file`, the reference server's default, which here means the embedded store; the others are refused.
         : MACP_STORAGE_BACKEND = "file";
     }
@@ -152,6 +158,10 @@ settings! {
 pub(crate) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("MACP_ROCKSDB_PATH", "the gateway has one embedded store, in MACP_DATA_DIR"),
     ("MACP_REDIS_URL", "the gateway has one embedded store, in MACP_DATA_DIR"),
+    (
+        "MACP_SESSION_RETENTION_SECS",
+        "ended sessions can be read whether they are in memory or not; see MACP_SESSIONS_IN_MEMORY",
+    ),
     ("MACP_CHECKPOINT_INTERVAL", "each append keeps the session's summary up to date"),
     ("MACP_COMPACT_TERMINAL_LOGS", "logs of ended sessions are always kept whole"),
     (

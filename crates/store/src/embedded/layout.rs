@@ -6,6 +6,8 @@
 //!  live    's' stream id                 sealed( number:u64 sequence:u64 link:32 of the last record, summary )
 //!  ended   's' stream id                 the same; a stream is in exactly one of the two
 //!  side    length:u16 space, key         sealed( value )
+//!          65535:u16 'g' number:u64      sealed( next:u64 last:u64 ): records of a removed stream that are still there
+//!          65535:u16 'n'                 sealed( number:u64 ): the least that a new stream may have
 //!
 //!  sealed(body) = version:u8 (1)  checksum:u64  body      checksum: XXH3-64 of version, key and body
 //!  link(n)      = SHA-256( link(n-1), n, record )         link(0) = SHA-256( domain, stream id )
@@ -99,6 +101,24 @@ pub(super) fn parse_record_key(key: &[u8]) -> Option<(u64, u64)> {
 pub(super) fn side_prefix(space: &str) -> Option<Vec<u8>> {
     let length = u16::try_from(space.len()).ok()?;
     Some([&length.to_be_bytes(), space.as_bytes()].concat())
+}
+
+/// No space has a name of this length, so these keys are the store's own.
+const OWN: [u8; 2] = [0xFF, 0xFF];
+
+/// Key of the note that a removed stream has records left.
+pub(super) fn gone_key(number: u64) -> Vec<u8> {
+    [&OWN[..], b"g", &number.to_be_bytes()].concat()
+}
+
+/// Prefix of these keys.
+pub(super) fn gone_prefix() -> Vec<u8> {
+    [&OWN[..], b"g"].concat()
+}
+
+/// Key of the note about the numbers of new streams.
+pub(super) fn next_number_key() -> Vec<u8> {
+    [&OWN[..], b"n"].concat()
 }
 
 /// Space and key of a side record, for messages.

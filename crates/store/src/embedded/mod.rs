@@ -43,7 +43,7 @@ pub use shared::Stats;
 pub use verify::{Exported, Finding, Verified, Verify, first_link, next_link};
 
 use crate::error::{AppendError, StoreError};
-use crate::log::{Append, LogStore, Position, Stored, Summarized, Summary, SummaryFilter};
+use crate::log::{Append, LogStore, Position, Removal, Stored, Summarized, Summary, SummaryFilter};
 use lock::Lock;
 use round::Job;
 use shared::Shared;
@@ -210,6 +210,18 @@ impl LogStore for EmbeddedStore {
         }
         // The writer answers every job it takes; if it ended in a panic, the job may have been half done.
         answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(ENDED.to_owned())))
+    }
+
+    async fn remove(&self, removal: Removal) -> Result<(), AppendError> {
+        let not_applied = |why: &str| AppendError::NotApplied(why.to_owned());
+        let side: Option<Vec<_>> = removal.side.iter().map(|(space, key)| side_key(space, key)).collect();
+        let side = side.ok_or_else(|| not_applied("the name of a side record is too long"))?;
+        let room = self.room(removal.stream.len()).await.ok_or_else(|| not_applied(ENDED))?;
+        let (reply, answer) = oneshot::channel();
+        if !self.send(Job::Remove { removal, side, reply, room }) {
+            return Err(not_applied(ENDED));
+        }
+        answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(ENDED.to_owned()))).map(|_| ())
     }
 
     async fn read(

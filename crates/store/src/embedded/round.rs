@@ -1,6 +1,6 @@
 //! One round of the writer: checks every waiting job against the tails and stages what the commit will hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -9,12 +9,19 @@ use super::layout::{self, Tail};
 use super::tables::{Changes, Tables};
 use super::tails::Tails;
 use crate::error::{AppendError, StoreError};
-use crate::log::{Append, Position, Summary};
+use crate::log::{Append, Position, Removal, Summary};
 
 /// What waits for the writer, with its share of the queue's room.
 pub(super) enum Job {
     Append {
         append: Append,
+        reply: oneshot::Sender<Result<Position, AppendError>>,
+        room: OwnedSemaphorePermit,
+    },
+    Remove {
+        removal: Removal,
+        /// Keys of the side records that go with it.
+        side: Vec<Vec<u8>>,
         reply: oneshot::Sender<Result<Position, AppendError>>,
         room: OwnedSemaphorePermit,
     },
@@ -30,6 +37,7 @@ impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Append { append, .. } => append_bytes(append),
+            Self::Remove { removal, .. } => removal.stream.len(),
             Self::Side { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len),
         }
     }
@@ -46,6 +54,9 @@ pub(super) enum Failure {
     /// They may be.
     Unknown(String),
 }
+
+/// What is said when one round would remove a stream and do something else with it.
+const REMOVED: &str = "the stream is being removed or appended to at this moment";
 
 /// An append that was checked, waiting for the commit.
 enum Checked {
@@ -68,6 +79,9 @@ struct NewHead {
 pub(super) struct Round {
     changes: Changes,
     heads: HashMap<Bytes, NewHead>,
+    removed: HashSet<Bytes>,
+    /// The same streams with their tails.
+    gone: Vec<(Bytes, Tail)>,
     sides: HashMap<Vec<u8>, Option<Bytes>>,
     appended: u64,
     appends: Vec<(oneshot::Sender<Result<Position, AppendError>>, Checked)>,
@@ -82,6 +96,11 @@ impl Round {
         match job {
             Job::Append { append, reply, room } => {
                 let checked = self.check(append, tables, tails, next_number);
+                self.appends.push((reply, checked));
+                self.rooms.push(room);
+            }
+            Job::Remove { removal, side, reply, room } => {
+                let checked = self.check_removal(&removal, side, tables, tails);
                 self.appends.push((reply, checked));
                 self.rooms.push(room);
             }
@@ -104,6 +123,9 @@ impl Round {
         if stream.len() > layout::MAX_KEY {
             let why = format!("a stream id may have {} bytes", layout::MAX_KEY);
             return Checked::Refused(AppendError::NotApplied(why));
+        }
+        if self.removed.contains(&stream) {
+            return Checked::Refused(AppendError::NotApplied(REMOVED.to_owned()));
         }
         let staged = self.heads.get(&stream).map(|head| (head.tail, head.was_live));
         let before = match staged {
@@ -140,13 +162,56 @@ impl Round {
         Checked::Applied(Position::from_engine(sequence))
     }
 
+    /// Stages a removal. A stream that this round appends to is not removed, and the other way round, so that no key
+    /// changes twice.
+    fn check_removal(
+        &mut self,
+        removal: &Removal,
+        side: Vec<Vec<u8>>,
+        tables: &Tables,
+        tails: &mut Tails,
+    ) -> Checked {
+        let stream = &removal.stream;
+        if self.heads.contains_key(stream) || self.removed.contains(stream) {
+            return Checked::Refused(AppendError::NotApplied(REMOVED.to_owned()));
+        }
+        let tail = match tails.get(stream) {
+            Some(tail) => Some(tail),
+            None => match tables.head(stream) {
+                Ok(head) => head.map(|(tail, _)| tail),
+                Err(error) => return Checked::Refused(AppendError::NotApplied(error.to_string())),
+            },
+        };
+        let actual = tail.map(|tail| Position::from_engine(tail.sequence));
+        let Some(tail) = tail.filter(|_| actual == Some(removal.expected)) else {
+            return Checked::Refused(AppendError::Conflict { actual });
+        };
+        self.gone.push((stream.clone(), tail));
+        self.removed.insert(stream.clone());
+        for key in side {
+            self.sides.insert(key, None);
+        }
+        Checked::Applied(removal.expected)
+    }
+
+    /// Whether a stream is removed.
+    pub(super) fn removes(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
     /// The changes of this round; each key once.
-    pub(super) fn changes(&mut self) -> Changes {
+    pub(super) fn changes(&mut self, next_number: u64) -> Changes {
         let mut changes = std::mem::take(&mut self.changes);
         for (stream, head) in &self.heads {
             let key = layout::head_key(stream);
             let sealed = layout::seal_head(&key, &head.tail, &head.summary.bytes);
             changes.put_head(&key, sealed, head.tail.live, head.was_live);
+        }
+        for (stream, tail) in &self.gone {
+            changes.remove_stream(&layout::head_key(stream), tail);
+        }
+        if !self.gone.is_empty() {
+            changes.put_next_number(next_number);
         }
         for (key, value) in self.sides.drain() {
             let sealed = value.map(|value| layout::seal_side(&key, &value));
@@ -162,6 +227,9 @@ impl Round {
 
     /// The commit succeeded: remembers the tails and answers everyone.
     pub(super) fn succeed(self, tails: &mut Tails) {
+        for stream in &self.removed {
+            tails.remove(stream);
+        }
         for (stream, head) in self.heads {
             tails.put(stream, head.tail);
         }
@@ -201,7 +269,9 @@ impl Round {
 /// Answers a job that was never looked at.
 pub(super) fn refuse(job: Job, why: &str) {
     match job {
-        Job::Append { reply, .. } => drop(reply.send(Err(AppendError::NotApplied(why.to_owned())))),
+        Job::Append { reply, .. } | Job::Remove { reply, .. } => {
+            drop(reply.send(Err(AppendError::NotApplied(why.to_owned()))));
+        }
         Job::Side { reply, .. } => drop(reply.send(Err(StoreError::Unavailable(why.to_owned())))),
     }
 }

@@ -39,6 +39,16 @@ pub(super) struct Changes {
     pub(super) bytes: u64,
 }
 
+/// Records of a removed stream that are still in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) number: u64,
+    /// The first of them.
+    next: u64,
+    /// The last.
+    last: u64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Table {
     Log,
@@ -68,6 +78,41 @@ impl Changes {
             self.removals.push((table(!live), key.into()));
         }
         self.put(table(live), key, sealed);
+    }
+
+    /// Removes a stream's head, and leaves a note that its records are to go.
+    pub(super) fn remove_stream(&mut self, head: &[u8], tail: &Tail) {
+        self.removals.push((if tail.live { Table::Live } else { Table::Ended }, head.into()));
+        self.put_gone(Gone { number: tail.number, next: 1, last: tail.sequence });
+    }
+
+    /// Notes the least number that a new stream may have.
+    pub(super) fn put_next_number(&mut self, next_number: u64) {
+        let key = layout::next_number_key();
+        let sealed = layout::seal_side(&key, &next_number.to_be_bytes());
+        self.put(Table::Side, &key, sealed);
+    }
+
+    fn put_gone(&mut self, gone: Gone) {
+        let key = layout::gone_key(gone.number);
+        let value = layout::record_key(gone.next, gone.last);
+        let sealed = layout::seal_side(&key, &value);
+        self.put(Table::Side, &key, sealed);
+    }
+
+    /// Removes the next records of a removed stream; what is left of it then.
+    pub(super) fn sweep(&mut self, gone: Gone, limit: u64) -> Option<Gone> {
+        let end = gone.last.min(gone.next.saturating_add(limit - 1));
+        for sequence in gone.next..=end {
+            self.removals.push((Table::Log, layout::record_key(gone.number, sequence).into()));
+        }
+        if end == gone.last {
+            self.removals.push((Table::Side, layout::gone_key(gone.number).into()));
+            return None;
+        }
+        let left = Gone { next: end + 1, ..gone };
+        self.put_gone(left);
+        Some(left)
     }
 
     pub(super) fn put_side(&mut self, key: &[u8], sealed: Option<Vec<u8>>) {
@@ -123,7 +168,16 @@ impl Tables {
 
     /// Commits all changes atomically; they are on disk, and visible, when it returns.
     pub(super) fn commit(&self, changes: Changes) -> fjall::Result<()> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+        self.write(changes, Some(PersistMode::SyncData))
+    }
+
+    /// The same without a sync: a crash may undo it, until the next commit has been synced.
+    pub(super) fn commit_without_sync(&self, changes: Changes) -> fjall::Result<()> {
+        self.write(changes, None)
+    }
+
+    fn write(&self, changes: Changes, durability: Option<PersistMode>) -> fjall::Result<()> {
+        let mut batch = self.db.batch().durability(durability);
         let keyspace = |table| match table {
             Table::Log => &self.log,
             Table::Live => &self.live,
@@ -161,11 +215,27 @@ impl Tables {
 
     /// The number that the next new stream gets.
     pub(super) fn next_number(&self) -> Result<u64, StoreError> {
-        let Some(last) = self.log.last_key_value() else { return Ok(1) };
+        let noted = self.side(&layout::next_number_key())?;
+        let noted =
+            noted.as_deref().and_then(|value| value.first_chunk()).map_or(1, |n| u64::from_be_bytes(*n));
+        let Some(last) = self.log.last_key_value() else { return Ok(noted) };
         let key = last.key().map_err(|error| unavailable(&error))?;
         let (number, _) = layout::parse_record_key(&key)
             .ok_or_else(|| StoreError::Corrupt("a key of the log".to_owned()))?;
-        Ok(number + 1)
+        // The streams with the highest numbers may have been removed.
+        Ok(noted.max(number + 1))
+    }
+
+    /// What is left of removed streams.
+    pub(super) fn gone(&self) -> Result<Vec<Gone>, StoreError> {
+        let notes = self.sides(&layout::gone_prefix())?;
+        let gone = notes.into_iter().map(|(number, value)| {
+            let number = number.first_chunk().map(|number| u64::from_be_bytes(*number))?;
+            let (next, last) = layout::parse_record_key(&value)?;
+            Some(Gone { number, next, last })
+        });
+        gone.collect::<Option<_>>()
+            .ok_or_else(|| StoreError::Corrupt("a note about a removed stream".to_owned()))
     }
 
     /// Where the stream ends, and its summary.
@@ -297,8 +367,9 @@ impl Tables {
                 Err(error) => (Err(error), Slice::from([]), live),
             })
         };
-        let mut live = scan(&self.live, true).peekable();
-        let ended = (filter == SummaryFilter::All).then(|| scan(&self.ended, false));
+        let live = filter.includes(true).then(|| scan(&self.live, true));
+        let mut live = live.into_iter().flatten().peekable();
+        let ended = filter.includes(false).then(|| scan(&self.ended, false));
         let mut ended = ended.into_iter().flatten().peekable();
         std::iter::from_fn(move || {
             let live_is_next = match (live.peek(), ended.peek()) {

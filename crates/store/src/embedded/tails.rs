@@ -36,6 +36,12 @@ impl Tails {
         self.young.insert(stream, tail);
     }
 
+    /// Forgets the tail of a stream that was removed.
+    pub(super) fn remove(&mut self, stream: &Bytes) {
+        self.young.remove(stream);
+        self.old.remove(stream);
+    }
+
     /// Forgets everything; the next use reads the disk.
     pub(super) fn clear(&mut self) {
         self.young.clear();

@@ -114,7 +114,11 @@ impl<'a> Verify<'a> {
         // Not kept from step to step: a writer that has to open the tables again waits for all who hold them.
         let tables = self.shared.tables()?;
         match self.phase {
-            Phase::Begin => self.phase = Phase::Streams { end: tables.next_number()? },
+            Phase::Begin => {
+                // What is left of removed streams has no head, and rightly so.
+                self.seen = tables.gone()?.into_iter().map(|gone| gone.number).collect();
+                self.phase = Phase::Streams { end: tables.next_number()? };
+            }
             Phase::Streams { end } => {
                 if let Some(stream) = self.page.next() {
                     return Ok(Some(verify(&tables, stream, &mut self.seen)));

@@ -26,7 +26,7 @@ use super::faults::Faults;
 use super::journal;
 use super::round::{Failure, Job, Round, refuse};
 use super::shared::Shared;
-use super::tables::{Changes, Tables};
+use super::tables::{Changes, Gone, Tables};
 use super::tails::Tails;
 
 /// Most jobs in a commit.
@@ -38,6 +38,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long it waits for readers of the tables that it closes.
 const READERS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Records of removed streams that one round removes beside its own work, and that an idle writer removes at a time.
+const SWEEP_BESIDE: u64 = 64;
+const SWEEP_IDLE: u64 = 4096;
 /// Commits that take longer are not made on the caller's thread.
 const FAST_COMMIT: Duration = Duration::from_millis(1);
 
@@ -53,7 +56,8 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(shared: Arc<Shared>, next_number: u64, next_commit: u64) -> Self {
         let tails = Tails::new(shared.options.cached_tails);
-        let committer = Committer { shared, tails, next_number, unacknowledged: next_commit, closing: None };
+        let committer =
+            Committer { shared, tails, next_number, unacknowledged: next_commit, closing: None, gone: None };
         Self { committer: Mutex::new(committer), waiting: AtomicUsize::new(0), quiet: AtomicBool::new(true) }
     }
 
@@ -84,8 +88,11 @@ impl Line {
             let first = match jobs.recv_timeout(PROBE_EVERY) {
                 Ok(job) => job,
                 Err(RecvTimeoutError::Timeout) => {
+                    let mut committer = self.committer.lock();
                     if shared.is_doubtful() {
-                        self.committer.lock().probe();
+                        committer.probe();
+                    } else if let Ok(tables) = shared.tables() {
+                        committer.sweep(&tables, SWEEP_IDLE);
                     }
                     continue;
                 }
@@ -116,6 +123,8 @@ struct Committer {
     unacknowledged: u64,
     /// Tables that are closed to readers, while readers from before still hold them.
     closing: Option<Arc<Tables>>,
+    /// What is left of removed streams; `None` when that is not known.
+    gone: Option<Vec<Gone>>,
 }
 
 impl Committer {
@@ -142,7 +151,7 @@ impl Committer {
             round.add(job, &tables, &mut self.tails, &mut self.next_number);
             next = if count < COMMIT_JOBS && bytes < COMMIT_BYTES { more() } else { None };
         }
-        let changes = round.changes();
+        let changes = round.changes(self.next_number);
         if changes.is_empty() {
             round.succeed(&mut self.tails);
             return count;
@@ -151,7 +160,11 @@ impl Committer {
         match self.commit(&tables, Some(changes)) {
             Ok(()) => {
                 self.shared.succeeded(round.appended(), bytes);
+                if round.removes() {
+                    self.gone = None;
+                }
                 round.succeed(&mut self.tails);
+                self.sweep(&tables, SWEEP_BESIDE);
             }
             Err(why) => {
                 drop(tables);
@@ -173,6 +186,26 @@ impl Committer {
         faults.map_or(Ok(()), Faults::after_commit).map_err(|error| error.to_string())?;
         self.unacknowledged = tables.next_commit();
         Ok(())
+    }
+
+    /// Removes some records of streams that are gone. A sync is not needed: what comes back after a crash is still noted.
+    fn sweep(&mut self, tables: &Tables, limit: u64) {
+        let gone = match self.gone.take().map_or_else(|| tables.gone(), Ok) {
+            Ok(gone) => gone,
+            Err(error) => return tracing::error!(%error, "what is left of removed sessions cannot be read"),
+        };
+        let mut gone = gone;
+        if let Some(next) = gone.pop() {
+            let mut changes = Changes::default();
+            gone.extend(changes.sweep(next, limit));
+            if let Err(error) = tables.commit_without_sync(changes) {
+                // The next commit meets the same fault and deals with it.
+                tracing::warn!(%error, "records of a removed session are still there");
+                return;
+            }
+            self.unacknowledged = tables.next_commit();
+        }
+        self.gone = Some(gone);
     }
 
     /// Finds out by itself whether a fault has passed, so that a store which is out of rotation comes back.
@@ -217,7 +250,8 @@ impl Committer {
         let dir = &self.shared.tables_dir;
         journal::cut(dir, self.unacknowledged).map_err(|error| error.to_string())?;
         let tables = Tables::open(dir, &self.shared.options).map_err(|error| error.to_string())?;
-        self.next_number = tables.next_number().map_err(|error| error.to_string())?;
+        self.next_number = tables.next_number().map_err(|error| error.to_string())?.max(self.next_number);
+        self.gone = None;
         self.unacknowledged = tables.next_commit();
         self.shared.put_tables(tables);
         tracing::info!("the tables are open again");

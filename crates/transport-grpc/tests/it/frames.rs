@@ -238,6 +238,10 @@ impl LogStore for Faulty {
         self.memory.append(append).await
     }
 
+    async fn remove(&self, removal: macp_store::Removal) -> Result<(), AppendError> {
+        self.memory.remove(removal).await
+    }
+
     async fn read(
         &self,
         stream: &Bytes,

@@ -5,6 +5,7 @@
 mod damage;
 mod faults;
 mod journal;
+mod removal;
 
 use bytes::Bytes;
 use tempfile::TempDir;
