@@ -1,149 +1,139 @@
-// The page: three agents on three WebSockets, and the accepted history as one of them sees it.
-const MODE = "macp.mode.decision.v1";
-const AGENTS = ["agent://alice", "agent://bob", "agent://carol"];
-const base64url = (text) => btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-const $ = (id) => document.getElementById(id);
+// The page's frame: which view is shown, who the page acts as, and how the connection is.
 
-/** One agent's socket: requests are answered by frames with the same id. */
-class Agent {
-  constructor(name) {
-    this.name = name;
-    this.waiting = new Map();
-    this.onframe = () => {};
-    this.next = 0;
+import { Cell } from "./core/cell.js";
+import { fill, h } from "./core/dom.js";
+import { shortName } from "./core/format.js";
+import { actAs, clientOf, identities, link, probe, sender, token } from "./core/gateway.js";
+import { errorBox } from "./parts/refusal.js";
+import * as calls from "./views/calls.js";
+import * as compose from "./views/compose.js";
+import * as room from "./views/room.js";
+import * as sessions from "./views/sessions.js";
+import * as wires from "./views/wires.js";
+
+const VIEWS = { room, sessions, wires, compose, calls };
+const TITLES = { room: "Room", sessions: "Sessions", wires: "Side by side", compose: "Compose", calls: "Calls" };
+/** A lost connection is told in words only if it does not come back at once. */
+const QUIET_MS = 1200;
+
+const root = document.getElementById("view");
+let leave = () => {};
+let shown = null;
+
+// --- views -----------------------------------------------------------------------------------------------------------
+
+function route() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...rest] = path.split("/").map(decodeURIComponent);
+  return { name: VIEWS[name] ? name : "room", rest, query: new URLSearchParams(query) };
+}
+
+function showView() {
+  const { name, rest, query } = route();
+  leave();
+  leave = () => {};
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const link of document.querySelectorAll("#pages a")) {
+    if (link.dataset.page === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
-
-  connect() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    // The demo accepts any bearer as its own sender. A browser cannot set headers, so it goes as a subprotocol.
-    const socket = new WebSocket(`${scheme}://${location.host}/macp/v1/ws`,
-      ["macp.v1.json", `macp.bearer.${base64url(this.name)}`]);
-    this.socket = socket;
-    return new Promise((resolve, reject) => {
-      socket.onmessage = ({ data }) => {
-        const frame = JSON.parse(data);
-        if (frame.welcome) resolve(frame.welcome);
-        const waiting = frame.id && this.waiting.get(frame.id);
-        if (waiting) { this.waiting.delete(frame.id); waiting(frame); }
-        this.onframe(frame);
-      };
-      socket.onclose = ({ code }) => {
-        for (const waiting of this.waiting.values()) waiting({ closed: code });
-        this.waiting.clear();
-        reject(new Error(`connection closed (${code})`));
-        this.onframe({ closed: code });
-      };
-    });
+  document.title = `${TITLES[name]} · MACP gateway`;
+  if (name !== "room" && identities.value === "tokens" && !token.value) {
+    fill(root, h("div", { class: "empty" }, h("h1", {}, "This gateway wants a token"),
+      h("p", {}, "It knows its callers by bearer tokens. Yours stays in this tab."), tokenForm()));
+    return;
   }
-
-  request(body) {
-    const id = String(++this.next);
-    return new Promise((resolve) => {
-      this.waiting.set(id, resolve);
-      this.socket.send(JSON.stringify({ id, ...body }));
-    });
-  }
-
-  async send(message_type, payload) {
-    const envelope = { macp_version: "1.0", mode: MODE, message_type, message_id: crypto.randomUUID(),
-      session_id: session, sender: this.name, timestamp: new Date().toISOString(), payload };
-    const { ack } = await this.request({ send: { envelope } });
-    show(this.name, message_type, ack);
-    return ack;
-  }
+  leave = VIEWS[name].show(root, rest, query) ?? (() => {});
+  // Whoever follows a link continues at the new content; on the first page nothing is taken from the address bar.
+  if (shown !== null && shown !== name) root.focus({ preventScroll: true });
+  if (shown !== name) scrollTo(0, 0);
+  shown = name;
 }
 
-const [alice, bob, carol] = AGENTS.map((name) => new Agent(name));
-let session = "";
-let seen = 0;
-let cutting = false;
+// --- who -------------------------------------------------------------------------------------------------------------
 
-function show(agent, type, ack) {
-  const line = $("ack");
-  if (!ack) { line.textContent = "The connection was lost before the answer."; line.className = "refused"; return; }
-  line.className = ack.ok ? "" : "refused";
-  line.textContent = ack.ok ? `${agent}: ${type} accepted, session is ${ack.session_state.replace("SESSION_STATE_", "")}`
-    : `${agent}: ${type} refused with ${ack.error.code}: ${ack.error.message}`;
+const dialog = document.getElementById("identity");
+
+function drawWho() {
+  const { state, transport, retryInMs } = link.value;
+  const open = state === "open";
+  const words = open ? { websocket: "Live", sse: "Live by event stream" }[transport] ?? "Live" : state === "closed" ? "Not connected"
+    : state === "waiting" && retryInMs > 2000 ? "Trying again soon" : "Connecting";
+  fill(document.getElementById("who"),
+    h("span", { class: `link-state ${open ? "open" : state}`, role: "status", title: open ? `Connected over ${transport === "sse" ? "server-sent events" : "WebSocket"}` : words },
+      h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "link-words" }, words)),
+    h("button", { type: "button", class: "button who", "aria-haspopup": "dialog", onclick: openIdentity },
+      h("span", { class: "quiet" }, "as"), h("strong", {}, shortName(sender.value) || "nobody")));
 }
 
-function enable(...ids) {
-  for (const button of document.querySelectorAll("#steps button")) button.disabled = !ids.includes(button.id);
+function openIdentity() {
+  fill(dialog, h("header", {}, h("h2", {}, "Who you are"), h("span", { class: "grow" }),
+    h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close")),
+  identities.value === "tokens" ? [h("p", {}, "The token that this tab calls with. It goes to this gateway only, and is forgotten with the tab."), tokenForm()]
+    : [h("p", {}, "This gateway takes every name for its sender, so anybody on this machine may act as anybody. Other tabs keep their own."), nameForm()]);
+  dialog.showModal();
 }
 
-/** Adds an accepted envelope. Text only: what agents send is never taken for markup. */
-function add({ sequence, envelope }) {
-  seen = sequence;
-  const item = document.createElement("li");
-  const number = document.createElement("span");
-  number.className = "number";
-  number.textContent = sequence;
-  const body = document.createElement("div");
-  const type = document.createElement("strong");
-  type.textContent = envelope.message_type;
-  const payload = document.createElement("code");
-  const { mode_version, configuration_version, policy_version, ...told } = envelope.payload ?? {};
-  payload.textContent = Object.entries(told).filter(([, value]) => value !== "" && value !== 0 && String(value) !== "")
-    .map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ");
-  body.append(type, envelope.sender, payload);
-  item.append(number, body);
-  $("history").append(item);
+function nameForm() {
+  const input = h("input", { id: "identity-name", value: sender.value, spellcheck: false, autocomplete: "off", list: "identity-names" });
+  return h("form", { class: "row", onsubmit: (event) => {
+    event.preventDefault();
+    const name = input.value.trim();
+    if (name) become(name);
+  } }, h("label", { for: "identity-name" }, "Name"), input,
+  h("datalist", { id: "identity-names" }, ["robin", "ada", "ben", "cleo"].map((name) => h("option", { value: `agent://${name}` }))),
+  h("button", { type: "submit", class: "button primary" }, "Act as this one"));
 }
 
-/** carol watches the session; after a cut she resumes behind the last number that she saw. */
-carol.onframe = async (frame) => {
-  if (frame.envelope) add(frame.envelope);
-  if (frame.ended) $("session").textContent = `${session}: ${frame.ended.state.replace("SESSION_STATE_", "")}`;
-  if (frame.closed && !cutting) $("connection").textContent = "Disconnected. Reload the page to start again.";
-};
-
-const watch = () => carol.request({ subscribe: { session_id: session, after_sequence: seen } });
-
-$("start").onclick = async () => {
-  session = crypto.randomUUID();
-  seen = 0;
-  $("history").replaceChildren();
-  $("session").textContent = session;
-  const ack = await alice.send("SessionStart", { intent: "where to eat", participants: AGENTS, mode_version: "1.0.0",
-    configuration_version: "1", ttl_ms: 600000 });
-  if (ack?.ok) { await watch(); $("cut").disabled = false; enable("propose"); }
-};
-$("propose").onclick = async () => {
-  await alice.send("Proposal", { proposal_id: "ramen", option: "ramen", rationale: "close by" });
-  await bob.send("Proposal", { proposal_id: "pizza", option: "pizza", rationale: "everyone likes it" });
-  enable("evaluate", "vote");
-};
-$("evaluate").onclick = async () => {
-  await carol.send("Evaluation", { proposal_id: "ramen", recommendation: "APPROVE", confidence: 0.9, reason: "warm" });
-  await carol.send("Objection", { proposal_id: "pizza", reason: "again?", severity: "low" });
-  enable("vote");
-};
-$("vote").onclick = async () => {
-  await Promise.all([alice, bob, carol].map((agent) =>
-    agent.send("Vote", { proposal_id: "ramen", vote: agent === bob ? "ABSTAIN" : "APPROVE" })));
-  enable("commit");
-};
-$("commit").onclick = async () => {
-  await alice.send("Commitment", { commitment_id: crypto.randomUUID(), action: "ramen.selected",
-    authority_scope: "lunch", reason: "two of three approve", mode_version: "1.0.0", configuration_version: "1",
-    outcome_positive: true });
-  enable("late", "start");
-};
-$("late").onclick = () => bob.send("Vote", { proposal_id: "pizza", vote: "APPROVE" });
-$("cut").onclick = async () => {
-  cutting = true;
-  carol.socket.close();
-  $("connection").textContent = `carol is offline after number ${seen}`;
-  await new Promise((resolve) => carol.socket.addEventListener("close", resolve));
-  await carol.connect();
-  cutting = false;
-  await watch();
-  $("connection").textContent = `carol is back and resumed after number ${seen}`;
-};
-
-try {
-  await Promise.all([alice, bob, carol].map((agent) => agent.connect()));
-  $("connection").textContent = "Connected: alice, bob and carol.";
-  enable("start");
-} catch (error) {
-  $("connection").textContent = `Not connected: ${error.message}. This page needs a gateway in demo mode.`;
+function tokenForm() {
+  const input = h("input", { id: "identity-token", type: "password", autocomplete: "off", required: true });
+  return h("form", { class: "row", onsubmit: (event) => {
+    event.preventDefault();
+    if (input.value) become(input.value);
+  } }, h("label", { for: "identity-token" }, "Token"), input, h("button", { type: "submit", class: "button primary" }, "Use it"));
 }
+
+function become(next) {
+  if (dialog.open) dialog.close();
+  const same = next === token.value;
+  actAs(next);
+  if (same && link.value.state !== "closed") return;
+  clientOf();
+  if (route().name !== "room") showView();
+}
+
+// --- the connection --------------------------------------------------------------------------------------------------
+
+const away = new Cell(false);
+let timer;
+
+function watchLink({ state, error }) {
+  drawWho();
+  clearTimeout(timer);
+  if (state === "open") away.value = false;
+  else if (state === "closed") away.value = error?.code === "UNAUTHENTICATED" ? "refused" : false;
+  else timer = setTimeout(() => { away.value = "lost"; }, QUIET_MS);
+}
+
+function drawBanner(why) {
+  const banner = document.getElementById("banner");
+  const again = h("button", { type: "button", class: "button", onclick: () => clientOf().reconnect() }, "Try now");
+  fill(banner, why === "lost" && errorBox("The gateway does not answer. This page tries again until it does, and goes on where it was.", again),
+    why === "refused" && errorBox("The gateway did not accept this credential.", h("button", { type: "button", class: "button", onclick: openIdentity }, "Change it")));
+}
+
+// --- start -----------------------------------------------------------------------------------------------------------
+
+sender.listen(drawWho);
+away.listen(drawBanner);
+addEventListener("hashchange", showView);
+for (const dialog of document.querySelectorAll("dialog")) {
+  // A click beside the dialog closes it.
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+}
+
+await probe();
+link.follow(watchLink);
+if (token.value) clientOf();
+identities.listen(showView);
+showView();

@@ -28,6 +28,7 @@ fn file(path: &str) -> Response {
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
         // Whatever else lies in the folder, such as its README, is not part of the page.
         _ => return StatusCode::NOT_FOUND.into_response(),
     };

@@ -33,10 +33,10 @@ export async function launch() {
 /**
  * A page in a context of its own (no cookies, no cache of others). `page.faults` collects console errors, uncaught
  * exceptions, and requests to another origin than those in `origins`; `expected` are patterns of console errors that the
- * test provokes, such as a refused connection.
+ * test provokes, such as a refused connection. With `context` it is another tab of that one.
  */
-export async function open(browser, { origins = [], expected = [], ...options } = {}) {
-  const context = await browser.newContext(options);
+export async function open(browser, { origins = [], expected = [], context = null, ...options } = {}) {
+  context ??= await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   page.faults = [];
