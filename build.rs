@@ -6,6 +6,8 @@
 
 #[path = "crates/wire/codegen/json.rs"]
 mod json;
+#[path = "crates/wire/codegen/schema.rs"]
+mod schema;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -47,9 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes one file of message types for each proto package (`macp.v1.rs`, …), the JSON codec of these
-/// types (`json.rs`) and the descriptors without comments (`descriptors.bin`).
+/// types (`json.rs`), tables of their members and comments (`schema.rs`) and the descriptors without comments
+/// (`descriptors.bin`).
 fn messages(mut files: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(out.join("json.rs"), json::generate(&files)?)?;
+    fs::write(out.join("schema.rs"), schema::generate(&files)?)?;
     Config::new().btree_map(["."]).bytes(["."]).compile_fds(files.clone())?;
     for file in &mut files.file {
         file.source_code_info = None;

@@ -23,11 +23,11 @@ pub enum GrpcCode {
 }
 
 macro_rules! refusal_codes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $http:literal, $grpc:ident, $retry:literal, $clean:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $http:literal, $grpc:ident, $retry:literal, $clean:literal;)*) => {
         /// A code of the MACP error registry, or one of the two that this gateway adds
         /// ([`RefusalCode::Unimplemented`], [`RefusalCode::Unavailable`]).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum RefusalCode { $($(#[$doc])* $variant,)* }
+        pub enum RefusalCode { $($(#[doc = $doc])+ $variant,)* }
 
         impl RefusalCode {
             /// Every code, in the order of the registry.
@@ -37,6 +37,12 @@ macro_rules! refusal_codes {
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
+            }
+
+            /// When it is given, as a sentence for people.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii()),* }
             }
 
             /// The HTTP status of a request-level refusal.

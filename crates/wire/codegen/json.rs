@@ -12,7 +12,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 const HAND_WRITTEN: [&str; 3] = [".macp.v1.Envelope", ".macp.gateway.v1.Call", ".macp.gateway.v1.CallResult"];
 
 /// String fields with JSON text that is inlined as an object.
-const INLINED: [&str; 1] = [".macp.v1.PolicyDescriptor.rules"];
+pub(crate) const INLINED: [&str; 1] = [".macp.v1.PolicyDescriptor.rules"];
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -326,7 +326,7 @@ fn payload_table(payloads: &[Payload], code: &mut String) {
     );
 }
 
-fn is_map_entry(message: &DescriptorProto) -> bool {
+pub(crate) fn is_map_entry(message: &DescriptorProto) -> bool {
     message.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! No service, no IO, no async. The messages come from `proto/` (the build script is the workspace's
 //! only protobuf compiler); [`json`] is the JSON mapping of RFC-MACP-0001 §10 on these types;
-//! [`for_each_method`] lists the protocol's calls; [`descriptor`] holds the compiled descriptors.
+//! [`for_each_method`] lists the protocol's calls; [`descriptor`] holds the compiled descriptors, and
+//! [`schema`] the same messages as tables with their comments.
 
 pub mod descriptor;
 pub mod json;
 mod methods;
+pub mod schema;
 
 /// Package `macp.v1`: envelope, acknowledgement, Core payloads, and the requests and responses of all calls.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from proto/")]
