@@ -11,6 +11,7 @@ mod listener;
 mod log;
 mod logging;
 mod policies;
+mod reference;
 mod routes;
 mod shutdown;
 mod sniff;

@@ -12,7 +12,7 @@ use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
 
 use crate::config::{Config, PublicUrl};
-use crate::{client, health, web};
+use crate::{client, health, reference, web};
 
 /// The routes of the listener at `addr`.
 pub(crate) fn of(
@@ -60,6 +60,7 @@ pub(crate) fn of(
         .merge(macp_transport_ws::router(engine.clone(), authenticator, ws_options, sockets.clone()))
         .merge(web::router())
         .merge(client::router(&prefix))
+        .merge(reference::router(&prefix))
         .merge(health::router(engine))
         .fallback(move |request: Request| {
             let unknown = unknown.clone();

@@ -103,8 +103,8 @@ pub(crate) fn bare(status: StatusCode) -> Response {
 }
 
 /// A JSON body with status 200.
-pub(crate) fn ok_json(body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(crate) fn ok_json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }

@@ -14,6 +14,9 @@ pub const EVENTS: &str = "/macp/v1/sessions/{session_id}/events";
 /// Under which the example paths of RFC-MACP-0006 are.
 pub const RFC_BASE: &str = "/macp";
 
+/// The OpenAPI document of the binding.
+pub const OPENAPI: &str = "/openapi.json";
+
 /// Where tickets are issued.
 pub const TICKET: &str = "/macp/ticket";
 

@@ -34,6 +34,18 @@ const RULES: &[Rule] = &[
         never: &["tonic", "tungstenite"],
     },
     Rule {
+        package: "macp-openapi",
+        may_use: &[
+            "macp-auth",
+            "macp-engine",
+            "macp-kernel",
+            "macp-store",
+            "macp-transport-http",
+            "macp-wire",
+        ],
+        never: &["tonic", "tungstenite"],
+    },
+    Rule {
         package: "macp-transport-ws",
         may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
         never: &["tonic"],

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks through its output")]
 
 mod deps;
+mod openapi;
 
 use std::process::ExitCode;
 
@@ -18,17 +19,26 @@ struct Arguments {
 enum Chore {
     /// Check which crate may depend on what (ARCHITECTURE.md, "Who may import whom").
     Deps,
+    /// Write the OpenAPI document, or say whether it is what the code gives.
+    Openapi {
+        /// Write nothing; fail if the file is stale.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let Chore::Deps = Arguments::parse().chore;
-    match deps::check() {
-        Ok(()) => {
-            println!("every crate keeps to its dependencies");
+    let outcome = match Arguments::parse().chore {
+        Chore::Deps => deps::check().map(|()| "every crate keeps to its dependencies".to_owned()),
+        Chore::Openapi { check } => openapi::run(check).map_err(|fault| vec![fault]),
+    };
+    match outcome {
+        Ok(done) => {
+            println!("{done}");
             ExitCode::SUCCESS
         }
-        Err(violations) => {
-            eprintln!("{}", violations.join("\n"));
+        Err(faults) => {
+            eprintln!("{}", faults.join("\n"));
             ExitCode::FAILURE
         }
     }

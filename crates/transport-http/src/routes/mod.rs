@@ -1,6 +1,7 @@
 //! Which path is answered by what.
 
 mod discovery;
+mod document;
 mod events;
 mod guard;
 mod resource;
@@ -86,6 +87,7 @@ fn table(prefix: &str) -> Table {
             table.add(format!("{base}{}{path}", paths::RFC_BASE), &[verb], handler);
         }
         table.add(format!("{base}{}", paths::TICKET), &["POST"], any(ticket::issue));
+        table.add(format!("{base}{}", paths::OPENAPI), &["GET"], any(document::openapi));
     }
     table
 }
