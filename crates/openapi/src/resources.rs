@@ -353,6 +353,10 @@ fn session_events(id: &'static str, tag: &'static str) -> Operation {
         Success::Events(events::SESSION_EVENTS.to_owned()),
     );
     operation.success.push(component("EventsPolled"));
+    operation.headers = &[(
+        "MACP-High-Water-Sequence",
+        "Of a stream: the last accepted ordinal when it began. What follows is live.",
+    )];
     operation.access = Access::BearerOrTicket;
     operation.parameters = vec![
         in_path("session_id", "The session."),
