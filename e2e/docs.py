@@ -9,6 +9,8 @@ a program of its own, run by the Python that runs this script). Anything else is
   binary in its place, on the default ports;
 * a block of nothing but `git clone`, `cd` and `cargo` lines: other steps of the CI do that.
 
+The release binary's folder is in front of the PATH, so that `macp-gateway` is the one under test.
+
 Usage: e2e/docs.py [--list] [FILE ...]
 """
 
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks import record
-from gateway import REPOSITORY, Gateway
+from gateway import REPOSITORY, Gateway, binary
 
 ADDRESSES = ("127.0.0.1:50051", "127.0.0.1:8080")
 DOCUMENT_WITHIN = 300.0
@@ -117,7 +119,7 @@ def run_document(document: Path, chosen: list[Block], gateway: Gateway) -> int:
             shell = subprocess.Popen(
                 ["bash", "-c", "\n".join(script)],
                 cwd=REPOSITORY,
-                env={**reader, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                env={**reader, "PATH": f"{Path(sys.executable).parent}:{binary().parent}:{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
