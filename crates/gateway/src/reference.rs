@@ -66,3 +66,46 @@ fn file(path: &str, config: Arc<Config<'static>>) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn ask(router: &Router, path: &str) -> Response {
+        router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_page_is_at_the_root_and_behind_the_prefix() {
+        let router = router("/base/:a/");
+        for base in ["/docs", "/base/:a/docs"] {
+            let redirect = ask(&router, base).await;
+            assert_eq!(
+                (redirect.status().as_u16(), &redirect.headers()[LOCATION]),
+                (308, &HeaderValue::from_static("docs/"))
+            );
+            for file in ["", "swagger-ui-bundle.js", "swagger-ui.css", "swagger-initializer.js"] {
+                let answer = ask(&router, &format!("{base}/{file}")).await;
+                assert_eq!(answer.status(), 200, "{base}/{file}");
+                let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+                assert!(policy.starts_with("default-src 'none'; script-src 'self'; "));
+                assert!(!policy.contains("http"), "no other host: {policy}");
+            }
+            assert_eq!(ask(&router, &format!("{base}/nothing.js")).await.status(), 404);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_reads_the_document_beside_it() {
+        let answer = ask(&router(""), "/docs/swagger-initializer.js").await;
+        assert!(!answer.headers().contains_key(CONTENT_ENCODING), "it is made for this gateway");
+        let script = answer.into_body().collect().await.unwrap().to_bytes();
+        let script = String::from_utf8_lossy(&script);
+        assert!(script.contains("\"url\": \"../openapi.json\"") && !script.contains("://"), "{script}");
+    }
+}

@@ -4,6 +4,7 @@
 mod body_cap;
 mod cors;
 mod discovery;
+mod document;
 mod event_source;
 mod hostile;
 mod precedence;
