@@ -39,8 +39,16 @@ function showView() {
   }
   document.title = `${TITLES[name]} · MACP gateway`;
   if (name !== "room" && identities.value === "tokens" && !token.value) {
-    fill(root, h("div", { class: "empty" }, h("h1", {}, "This gateway wants a token"),
-      h("p", {}, "It knows its callers by bearer tokens. Yours stays in this tab."), tokenForm()));
+    fill(
+      root,
+      h(
+        "div",
+        { class: "empty" },
+        h("h1", {}, "This gateway wants a token"),
+        h("p", {}, "It knows its callers by bearer tokens. Yours stays in this tab."),
+        tokenForm(),
+      ),
+    );
     return;
   }
   leave = VIEWS[name].show(root, rest, query) ?? (() => {});
@@ -57,40 +65,109 @@ const dialog = document.getElementById("identity");
 function drawWho() {
   const { state, transport, retryInMs } = link.value;
   const open = state === "open";
-  const words = open ? { websocket: "Live", sse: "Live by event stream" }[transport] ?? "Live" : state === "closed" ? "Not connected"
-    : state === "waiting" && retryInMs > 2000 ? "Trying again soon" : "Connecting";
-  fill(document.getElementById("who"),
-    h("span", { class: `link-state ${open ? "open" : state}`, role: "status", title: open ? `Connected over ${transport === "sse" ? "server-sent events" : "WebSocket"}` : words },
-      h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "link-words" }, words)),
-    h("button", { type: "button", class: "button who", "aria-haspopup": "dialog", onclick: openIdentity },
-      h("span", { class: "quiet" }, "as"), h("strong", {}, shortName(sender.value) || "nobody")));
+  const words = open
+    ? ({ websocket: "Live", sse: "Live by event stream" }[transport] ?? "Live")
+    : state === "closed"
+      ? "Not connected"
+      : state === "waiting" && retryInMs > 2000
+        ? "Trying again soon"
+        : "Connecting";
+  fill(
+    document.getElementById("who"),
+    h(
+      "span",
+      {
+        class: `link-state ${open ? "open" : state}`,
+        role: "status",
+        title: open ? `Connected over ${transport === "sse" ? "server-sent events" : "WebSocket"}` : words,
+      },
+      h("span", { class: "dot", "aria-hidden": "true" }),
+      h("span", { class: "link-words" }, words),
+    ),
+    h(
+      "button",
+      { type: "button", class: "button who", "aria-haspopup": "dialog", onclick: openIdentity },
+      h("span", { class: "quiet" }, "as"),
+      h("strong", {}, shortName(sender.value) || "nobody"),
+    ),
+  );
 }
 
 function openIdentity() {
-  fill(dialog, h("header", {}, h("h2", {}, "Who you are"), h("span", { class: "grow" }),
-    h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close")),
-  identities.value === "tokens" ? [h("p", {}, "The token that this tab calls with. It goes to this gateway only, and is forgotten with the tab."), tokenForm()]
-    : [h("p", {}, "This gateway takes every name for its sender, so anybody on this machine may act as anybody. Other tabs keep their own."), nameForm()]);
+  fill(
+    dialog,
+    h(
+      "header",
+      {},
+      h("h2", {}, "Who you are"),
+      h("span", { class: "grow" }),
+      h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close"),
+    ),
+    identities.value === "tokens"
+      ? [
+          h(
+            "p",
+            {},
+            "The token that this tab calls with. It goes to this gateway only, and is forgotten with the tab.",
+          ),
+          tokenForm(),
+        ]
+      : [
+          h(
+            "p",
+            {},
+            "This gateway takes every name for its sender, so anybody on this machine may act as anybody. Other tabs keep their own.",
+          ),
+          nameForm(),
+        ],
+  );
   dialog.showModal();
 }
 
 function nameForm() {
-  const input = h("input", { id: "identity-name", value: sender.value, spellcheck: false, autocomplete: "off", list: "identity-names" });
-  return h("form", { class: "row", onsubmit: (event) => {
-    event.preventDefault();
-    const name = input.value.trim();
-    if (name) become(name);
-  } }, h("label", { for: "identity-name" }, "Name"), input,
-  h("datalist", { id: "identity-names" }, ["robin", "ada", "ben", "cleo"].map((name) => h("option", { value: `agent://${name}` }))),
-  h("button", { type: "submit", class: "button primary" }, "Act as this one"));
+  const input = h("input", {
+    id: "identity-name",
+    value: sender.value,
+    spellcheck: false,
+    autocomplete: "off",
+    list: "identity-names",
+  });
+  return h(
+    "form",
+    {
+      class: "row",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const name = input.value.trim();
+        if (name) become(name);
+      },
+    },
+    h("label", { for: "identity-name" }, "Name"),
+    input,
+    h(
+      "datalist",
+      { id: "identity-names" },
+      ["robin", "ada", "ben", "cleo"].map((name) => h("option", { value: `agent://${name}` })),
+    ),
+    h("button", { type: "submit", class: "button primary" }, "Act as this one"),
+  );
 }
 
 function tokenForm() {
   const input = h("input", { id: "identity-token", type: "password", autocomplete: "off", required: true });
-  return h("form", { class: "row", onsubmit: (event) => {
-    event.preventDefault();
-    if (input.value) become(input.value);
-  } }, h("label", { for: "identity-token" }, "Token"), input, h("button", { type: "submit", class: "button primary" }, "Use it"));
+  return h(
+    "form",
+    {
+      class: "row",
+      onsubmit: (event) => {
+        event.preventDefault();
+        if (input.value) become(input.value);
+      },
+    },
+    h("label", { for: "identity-token" }, "Token"),
+    input,
+    h("button", { type: "submit", class: "button primary" }, "Use it"),
+  );
 }
 
 function become(next) {
@@ -112,14 +189,25 @@ function watchLink({ state, error }) {
   clearTimeout(timer);
   if (state === "open") away.value = false;
   else if (state === "closed") away.value = error?.code === "UNAUTHENTICATED" ? "refused" : false;
-  else timer = setTimeout(() => { away.value = "lost"; }, QUIET_MS);
+  else
+    timer = setTimeout(() => {
+      away.value = "lost";
+    }, QUIET_MS);
 }
 
 function drawBanner(why) {
   const banner = document.getElementById("banner");
   const again = h("button", { type: "button", class: "button", onclick: () => clientOf().reconnect() }, "Try now");
-  fill(banner, why === "lost" && errorBox("The gateway does not answer. This page tries again until it does, and goes on where it was.", again),
-    why === "refused" && errorBox("The gateway did not accept this credential.", h("button", { type: "button", class: "button", onclick: openIdentity }, "Change it")));
+  fill(
+    banner,
+    why === "lost" &&
+      errorBox("The gateway does not answer. This page tries again until it does, and goes on where it was.", again),
+    why === "refused" &&
+      errorBox(
+        "The gateway did not accept this credential.",
+        h("button", { type: "button", class: "button", onclick: openIdentity }, "Change it"),
+      ),
+  );
 }
 
 // --- start -----------------------------------------------------------------------------------------------------------
@@ -129,7 +217,9 @@ away.listen(drawBanner);
 addEventListener("hashchange", showView);
 for (const dialog of document.querySelectorAll("dialog")) {
   // A click beside the dialog closes it.
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
 }
 
 await probe();

@@ -3,8 +3,9 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element with properties and children. `class`, `aria-*`, `data-*` and other names with a dash are attributes, `on…`
- * are listeners, `vars` are custom properties of CSS; the rest are properties. Children that are null or false are left out.
+ * An element with properties and children. `class`, `aria-*`, `data-*` and other names with a dash are attributes,
+ * `on…` are listeners, `vars` are custom properties of CSS; the rest are properties. Children that are null or false are
+ * left out.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -59,8 +60,11 @@ export function announce(text) {
 
 /** A stroke icon of 24 units by its path. */
 export function icon(name) {
-  return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
-    svg("path", { d: ICONS[name] }));
+  return svg(
+    "svg",
+    { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: ICONS[name] }),
+  );
 }
 
 const ICONS = {

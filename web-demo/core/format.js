@@ -7,7 +7,10 @@ export const shortName = (sender) => String(sender ?? "").replace(/^agent:\/\//,
 export const shortId = (id) => (id.length > 13 ? `${id.slice(0, 8)}…` : id);
 
 /** `SESSION_STATE_OPEN` is `open`. */
-export const stateName = (state) => String(state ?? "").replace("SESSION_STATE_", "").toLowerCase() || "unknown";
+export const stateName = (state) =>
+  String(state ?? "")
+    .replace("SESSION_STATE_", "")
+    .toLowerCase() || "unknown";
 
 export const isOver = (state) => ["resolved", "cancelled", "expired"].includes(stateName(state));
 

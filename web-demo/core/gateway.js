@@ -12,8 +12,8 @@ export { accepted, MacpError };
 export const base = location.origin;
 
 /**
- * `development`: any bearer is accepted as its own sender, so the page may speak for several agents. `tokens`: it needs a
- * credential. `unknown` until the gateway has answered.
+ * `development`: any bearer is accepted as its own sender, so the page may speak for several agents. `tokens`: it needs
+ * a credential. `unknown` until the gateway has answered.
  */
 export const identities = new Cell("unknown");
 
@@ -77,7 +77,14 @@ const clients = new Map();
 const cables = new WeakMap();
 
 /** The connection of the tab's own identity, for the header. */
-export const link = new Cell({ state: "connecting", transport: null, sender: "", attempt: 0, retryInMs: null, error: null });
+export const link = new Cell({
+  state: "connecting",
+  transport: null,
+  sender: "",
+  attempt: 0,
+  retryInMs: null,
+  error: null,
+});
 
 /** A client of its own, which its owner closes. */
 export function connect(bearer, options = {}) {
@@ -127,7 +134,8 @@ export async function send(client, bearer, envelope, options) {
     note({ bearer, kind: "send", envelope: whole, answer: ack, ms: performance.now() - began });
     return ack;
   } catch (error) {
-    if (error.name !== "AbortError") note({ bearer, kind: "send", envelope: whole, error, ms: performance.now() - began });
+    if (error.name !== "AbortError")
+      note({ bearer, kind: "send", envelope: whole, error, ms: performance.now() - began });
     throw error;
   }
 }
@@ -150,7 +158,9 @@ export async function call(method, request = {}, bearer = token.value) {
 let manifest;
 /** The addresses that the gateway publishes, by transport; asked once. */
 export async function endpoints() {
-  manifest ??= fetch(`${base}/.well-known/macp.json`).then((response) => response.json()).catch(() => ({}));
+  manifest ??= fetch(`${base}/.well-known/macp.json`)
+    .then((response) => response.json())
+    .catch(() => ({}));
   const found = (await manifest).transport_endpoints ?? [];
   return Object.fromEntries(found.map(({ transport, uri }) => [transport.split(".")[2], uri]));
 }

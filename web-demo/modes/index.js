@@ -30,7 +30,22 @@ const registered = {
   tell: tellCommon,
   picture(model) {
     if (model.counts.size === 0) return nothingYet("Who has said how much will be here.");
-    return h("div", { class: "tally" }, h("ul", { class: "ballots" }, [...model.counts].map(([one, count]) =>
-      h("li", { class: "given" }, avatar(model, one), h("span", {}, shortName(one)), h("strong", {}, String(count))))));
+    return h(
+      "div",
+      { class: "tally" },
+      h(
+        "ul",
+        { class: "ballots" },
+        [...model.counts].map(([one, count]) =>
+          h(
+            "li",
+            { class: "given" },
+            avatar(model, one),
+            h("span", {}, shortName(one)),
+            h("strong", {}, String(count)),
+          ),
+        ),
+      ),
+    );
   },
 };

@@ -12,7 +12,9 @@ export const phases = ["Start", "Contribute", "Converge", "Commit"];
 
 export function fold(history) {
   const model = { ...foldCommon(history), contributions: [], current: new Map(), phase: history.length ? 1 : 0 };
-  for (const { envelope: { message_type, sender, payload = {} } } of history) {
+  for (const {
+    envelope: { message_type, sender, payload = {} },
+  } of history) {
     if (message_type === "Contribute") {
       if (model.current.has(sender)) model.phase = 2;
       model.current.set(sender, payload.value);
@@ -26,24 +28,48 @@ export function fold(history) {
 
 export function tell(envelope, model) {
   const { message_type, payload = {} } = envelope;
-  return message_type === "Contribute" ? { kind: "idea", verb: "says", object: payload.value } : tellCommon(envelope, model);
+  return message_type === "Contribute"
+    ? { kind: "idea", verb: "says", object: payload.value }
+    : tellCommon(envelope, model);
 }
 
 export function picture(model) {
-  if (model.contributions.length === 0) return nothingYet("Everybody's value will be here, and how they come together.");
+  if (model.contributions.length === 0)
+    return nothingYet("Everybody's value will be here, and how they come together.");
   const numbers = model.contributions.map(({ value }) => Number.parseFloat(value));
-  return h("div", { class: "tally" },
+  return h(
+    "div",
+    { class: "tally" },
     numbers.every(Number.isFinite) && chart(model, numbers),
-    h("ul", { class: "ballots" }, model.participants.map((one) => h("li", { class: model.current.has(one) ? "given" : "" }, avatar(model, one),
-      h("span", {}, shortName(one)), h("strong", {}, model.current.get(one) ?? "–")))),
-    h("p", { class: "quiet" }, model.agreed ? "All say the same." : `${new Set(model.current.values()).size} different values.`));
+    h(
+      "ul",
+      { class: "ballots" },
+      model.participants.map((one) =>
+        h(
+          "li",
+          { class: model.current.has(one) ? "given" : "" },
+          avatar(model, one),
+          h("span", {}, shortName(one)),
+          h("strong", {}, model.current.get(one) ?? "–"),
+        ),
+      ),
+    ),
+    h(
+      "p",
+      { class: "quiet" },
+      model.agreed ? "All say the same." : `${new Set(model.current.values()).size} different values.`,
+    ),
+  );
 }
 
-const WIDTH = 480, HEIGHT = 150, PAD = 14;
+const WIDTH = 480,
+  HEIGHT = 150,
+  PAD = 14;
 
 /** One line for each participant, from contribution to contribution. */
 function chart(model, numbers) {
-  const low = Math.min(...numbers), high = Math.max(...numbers);
+  const low = Math.min(...numbers),
+    high = Math.max(...numbers);
   const count = Math.max(numbers.length - 1, 6);
   const x = (index) => PAD + (index / count) * (WIDTH - 2 * PAD);
   const y = (number) => HEIGHT - PAD - ((number - low) / (high - low || 1)) * (HEIGHT - 2 * PAD);
@@ -51,9 +77,19 @@ function chart(model, numbers) {
     const own = model.contributions.flatMap(({ by }, index) => (by === one ? [[x(index), y(numbers[index])]] : []));
     if (own.length === 0) return null;
     const steps = own.map(([px, py], index) => (index ? `H${px}V${py}` : `M${px} ${py}`)).join("");
-    return svg("g", { "data-tone": toneOf(model, one) }, svg("path", { d: `${steps}H${x(numbers.length - 1)}` }),
-      own.map(([cx, cy]) => svg("circle", { cx, cy, r: 4.5 })));
+    return svg(
+      "g",
+      { "data-tone": toneOf(model, one) },
+      svg("path", { d: `${steps}H${x(numbers.length - 1)}` }),
+      own.map(([cx, cy]) => svg("circle", { cx, cy, r: 4.5 })),
+    );
   });
-  const said = model.participants.map((one) => `${shortName(one)}: ${model.current.get(one) ?? "nothing yet"}`).join(", ");
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Values over time. Now ${said}.` }, lines);
+  const said = model.participants
+    .map((one) => `${shortName(one)}: ${model.current.get(one) ?? "nothing yet"}`)
+    .join(", ");
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Values over time. Now ${said}.` },
+    lines,
+  );
 }

@@ -8,16 +8,37 @@ let language = LANGUAGES[0];
 
 /** A small button that opens the dialog; `action` is one of snippets.js, or a function that gives it. */
 export function codeButton(action, what, { text = false } = {}) {
-  return h("button", { type: "button", class: text ? "button" : "icon-button", title: `${what} as code`, "aria-label": `${what} as code`,
-    onclick: () => openCode(typeof action === "function" ? action() : action, what) }, icon("code"), text && "As code");
+  return h(
+    "button",
+    {
+      type: "button",
+      class: text ? "button" : "icon-button",
+      title: `${what} as code`,
+      "aria-label": `${what} as code`,
+      onclick: () => openCode(typeof action === "function" ? action() : action, what),
+    },
+    icon("code"),
+    text && "As code",
+  );
 }
 
 export function openCode(action, what) {
   const dialog = document.getElementById("code");
-  const close = h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, icon("cross"));
-  fill(dialog, h("header", {}, h("h2", {}, `${what} as code`), close),
-    h("p", { class: "quiet" }, "The same call from elsewhere. A message id counts once: paste it twice, and the second answer says duplicate."),
-    codeTabs(() => action).element);
+  const close = h(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() },
+    icon("cross"),
+  );
+  fill(
+    dialog,
+    h("header", {}, h("h2", {}, `${what} as code`), close),
+    h(
+      "p",
+      { class: "quiet" },
+      "The same call from elsewhere. A message id counts once: paste it twice, and the second answer says duplicate.",
+    ),
+    codeTabs(() => action).element,
+  );
   dialog.showModal();
 }
 
@@ -38,25 +59,54 @@ export function codeTabs(action) {
     code.textContent = texts[name] ?? "";
     copied.textContent = "";
   };
-  const copy = h("button", { type: "button", class: "button", onclick: async () => {
-    copied.textContent = await toClipboard(code.textContent) ? "Copied" : "Select the text and copy it";
-  } }, icon("copy"), "Copy");
-  const list = h("div", { role: "tablist", class: "tabs", "aria-label": "Language", onkeydown: (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = tabs[(tabs.findIndex((tab) => tab.tabIndex === 0) + step + tabs.length) % tabs.length];
-    next.focus();
-    choose(next.textContent);
-  } }, tabs);
+  const copy = h(
+    "button",
+    {
+      type: "button",
+      class: "button",
+      onclick: async () => {
+        copied.textContent = (await toClipboard(code.textContent)) ? "Copied" : "Select the text and copy it";
+      },
+    },
+    icon("copy"),
+    "Copy",
+  );
+  const list = h(
+    "div",
+    {
+      role: "tablist",
+      class: "tabs",
+      "aria-label": "Language",
+      onkeydown: (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (!step) return;
+        const next = tabs[(tabs.findIndex((tab) => tab.tabIndex === 0) + step + tabs.length) % tabs.length];
+        next.focus();
+        choose(next.textContent);
+      },
+    },
+    tabs,
+  );
   const refresh = async () => {
     const { grpc = location.host } = await endpoints();
     const { bearer, ...rest } = action();
     // A name may be shown; a token is a secret, and who copies this has their own.
-    texts = snippets({ ...rest, bearer: identities.value === "tokens" ? "TOKEN" : bearer }, { http: base, grpc: grpc.replace(/^https?:\/\//, "") });
+    texts = snippets(
+      { ...rest, bearer: identities.value === "tokens" ? "TOKEN" : bearer },
+      { http: base, grpc: grpc.replace(/^https?:\/\//, "") },
+    );
     choose(language);
   };
   refresh();
-  return { element: h("div", { class: "code-tabs" }, h("div", { class: "code-head" }, list, h("span", { class: "grow" }), copied, copy), panel), refresh };
+  return {
+    element: h(
+      "div",
+      { class: "code-tabs" },
+      h("div", { class: "code-head" }, list, h("span", { class: "grow" }), copied, copy),
+      panel,
+    ),
+    refresh,
+  };
 }
 
 async function toClipboard(text) {
@@ -70,10 +120,20 @@ async function toClipboard(text) {
 
 /** A button that copies a short text and says so. */
 export function copyButton(text, what) {
-  const button = h("button", { type: "button", class: "icon-button", "aria-label": `Copy ${what}`, title: `Copy ${what}`, onclick: async () => {
-    const done = await toClipboard(text);
-    fill(button, icon(done ? "check" : "cross"));
-    setTimeout(() => fill(button, icon("copy")), 1500);
-  } }, icon("copy"));
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": `Copy ${what}`,
+      title: `Copy ${what}`,
+      onclick: async () => {
+        const done = await toClipboard(text);
+        fill(button, icon(done ? "check" : "cross"));
+        setTimeout(() => fill(button, icon("copy")), 1500);
+      },
+    },
+    icon("copy"),
+  );
   return button;
 }

@@ -21,6 +21,11 @@ export class Lane {
   plugged = true;
   /** Whether what arrives now is new. Until the first quiet moment it may be replay. */
   live = false;
+  #isReady;
+  /** Resolves when something has arrived, or nothing is going to. */
+  ready = new Promise((resolve) => {
+    this.#isReady = resolve;
+  });
   #stop = new AbortController();
   #cut = new AbortController();
   #client = null;
@@ -39,8 +44,14 @@ export class Lane {
     if (this.kind.id === "grpcweb") return this.#grpcWeb();
     this.#client = connect(this.bearer, { transport: this.kind.id });
     const subscription = this.#client.subscribe(this.session_id);
-    this.#stop.signal.addEventListener("abort", () => { subscription.close(); this.#client.close(); });
-    subscription.subscribed.then(() => this.#is("live"), () => {});
+    this.#stop.signal.addEventListener("abort", () => {
+      subscription.close();
+      this.#client.close();
+    });
+    subscription.subscribed.then(
+      () => this.#is("live"),
+      () => {},
+    );
     try {
       for await (const delivery of subscription) this.#take(delivery);
       if (subscription.ended) this.#is("ended");
@@ -76,6 +87,7 @@ export class Lane {
     const resumed = performance.now() < this.#resumeUntil && latency > AGAIN_MS;
     this.deliveries.push({ ...delivery, latency, resumed });
     this.live = true;
+    this.#isReady();
     this.#is("live", this.note);
   }
 
@@ -89,6 +101,7 @@ export class Lane {
   #fail(error) {
     if (this.#stop.signal.aborted) return;
     this.problem = refusal(error);
+    this.#isReady();
     this.#is(error.code === "UNIMPLEMENTED" ? "unavailable" : "refused");
   }
 
@@ -99,7 +112,13 @@ export class Lane {
         this.#cut = new AbortController();
         try {
           this.#is("live");
-          for await (const delivery of follow({ base, token: this.bearer, session_id: this.session_id, after_sequence: this.sequence, signal: this.#cut.signal })) {
+          for await (const delivery of follow({
+            base,
+            token: this.bearer,
+            session_id: this.session_id,
+            after_sequence: this.sequence,
+            signal: this.#cut.signal,
+          })) {
             this.#take(delivery);
           }
           // An OK at the end means that the session is over.

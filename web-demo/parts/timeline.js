@@ -38,17 +38,40 @@ export class Timeline {
 
   #line({ sequence, envelope, latency, late }, model) {
     const { kind, verb, object, note } = this.mode.tell(envelope, model);
-    return h("li", { class: `line ${kind}`, "data-sequence": String(sequence) },
+    return h(
+      "li",
+      { class: `line ${kind}`, "data-sequence": String(sequence) },
       h("span", { class: "number", title: `Sequence ${sequence}` }, String(sequence)),
       avatar(model, envelope.sender),
-      h("div", { class: "line-text" },
+      h(
+        "div",
+        { class: "line-text" },
         h("p", {}, person(model, envelope.sender), ` ${verb}`, object && " ", object && h("strong", {}, object)),
         note && h("p", { class: "note" }, note),
-        h("details", {}, h("summary", {}, envelope.message_type, h("span", { class: "sr-only" }, `, sequence ${sequence}`)), envelopeTable(envelope))),
-      h("div", { class: "line-side" },
-        late ? h("span", { class: "chip late", title: "Accepted while you were cut off, and delivered when you came back" }, "caught up")
-          : latency !== undefined && h("span", { class: "quiet latency", title: "From sending to seeing it here" }, duration(latency)),
-        codeButton({ kind: "send", bearer: this.bearerOf(envelope.sender), envelope }, `${envelope.message_type} of ${shortName(envelope.sender)}`)));
+        h(
+          "details",
+          {},
+          h("summary", {}, envelope.message_type, h("span", { class: "sr-only" }, `, sequence ${sequence}`)),
+          envelopeTable(envelope),
+        ),
+      ),
+      h(
+        "div",
+        { class: "line-side" },
+        late
+          ? h(
+              "span",
+              { class: "chip late", title: "Accepted while you were cut off, and delivered when you came back" },
+              "caught up",
+            )
+          : latency !== undefined &&
+              h("span", { class: "quiet latency", title: "From sending to seeing it here" }, duration(latency)),
+        codeButton(
+          { kind: "send", bearer: this.bearerOf(envelope.sender), envelope },
+          `${envelope.message_type} of ${shortName(envelope.sender)}`,
+        ),
+      ),
+    );
   }
 }
 
@@ -56,12 +79,32 @@ export class Timeline {
 export function envelopeTable({ payload, payload_b64, ...fields }) {
   const { mode, message_type, message_id, sender, timestamp } = fields;
   const row = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
-  const bytes = new Set(payloadOf(mode, message_type)?.fields.filter((field) => field.type === "bytes").map((field) => field.name));
-  const shown = (name, value) => bytes.has(name) && value ? readable(value) ?? `${value} (base64)`
-    : typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
-  return h("dl", { class: "fields" },
-    row("sender", sender), row("time", `${clock(timestamp)} (${timestamp})`), row("message_id", message_id),
+  const bytes = new Set(
+    payloadOf(mode, message_type)
+      ?.fields.filter((field) => field.type === "bytes")
+      .map((field) => field.name),
+  );
+  const shown = (name, value) =>
+    bytes.has(name) && value
+      ? (readable(value) ?? `${value} (base64)`)
+      : typeof value === "object" && value !== null
+        ? JSON.stringify(value)
+        : String(value);
+  return h(
+    "dl",
+    { class: "fields" },
+    row("sender", sender),
+    row("time", `${clock(timestamp)} (${timestamp})`),
+    row("message_id", message_id),
     payload_b64 !== undefined && row("payload_b64", readable(payload_b64) ?? payload_b64),
-    Object.entries(payload ?? {}).filter(([, value]) => value !== "" && value !== null && !(Array.isArray(value) && value.length === 0)
-      && !(typeof value === "object" && Object.keys(value).length === 0)).map(([name, value]) => row(name, shown(name, value))));
+    Object.entries(payload ?? {})
+      .filter(
+        ([, value]) =>
+          value !== "" &&
+          value !== null &&
+          !(Array.isArray(value) && value.length === 0) &&
+          !(typeof value === "object" && Object.keys(value).length === 0),
+      )
+      .map(([name, value]) => row(name, shown(name, value))),
+  );
 }

@@ -4,7 +4,8 @@ import { decode, encode } from "./protobuf.js";
 import { payloadOf, STREAM_REQUEST, STREAM_RESPONSE } from "./schema.js";
 import { bytes } from "./base64.js";
 
-const MESSAGE = 0, TRAILERS = 0x80;
+const MESSAGE = 0,
+  TRAILERS = 0x80;
 
 /** A status other than OK; `code` is the gateway's code where it gives one. */
 export class GrpcError extends Error {
@@ -39,7 +40,8 @@ export async function* follow({ base, token, session_id, after_sequence = 0, sig
     if (flags !== MESSAGE) throw new GrpcError(12, "compressed messages are not asked for");
     const message = decode(STREAM_RESPONSE, content);
     if (message.error) throw new GrpcError(2, message.error.message, message.error.code);
-    if (message.envelope) yield { session_id, sequence: ++sequence, envelope: readable(message.envelope), size: content.length };
+    if (message.envelope)
+      yield { session_id, sequence: ++sequence, envelope: readable(message.envelope), size: content.length };
   }
   throw new GrpcError(14, "the stream broke off");
 }
@@ -83,8 +85,14 @@ async function* frames(body) {
   }
 }
 
-const trailers = (content) => Object.fromEntries(new TextDecoder().decode(content).split("\r\n").filter(Boolean)
-  .map((line) => [line.slice(0, line.indexOf(":")).trim().toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
+const trailers = (content) =>
+  Object.fromEntries(
+    new TextDecoder()
+      .decode(content)
+      .split("\r\n")
+      .filter(Boolean)
+      .map((line) => [line.slice(0, line.indexOf(":")).trim().toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]),
+  );
 
 function finish(headers) {
   const status = headers["grpc-status"];

@@ -11,7 +11,9 @@ const utf8 = new TextEncoder();
 export function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (value === null || typeof value !== "object") return JSON.stringify(value);
-  const members = Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
+  const members = Object.keys(value)
+    .sort()
+    .map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
   return `{${members.join(",")}}`;
 }
 
@@ -30,7 +32,10 @@ export function projection(commitment) {
 
 /** `sha256:` and 64 hexadecimal digits, under the label `macp-commitment-hash/1`. */
 export async function commitmentHash(commitment) {
-  const digest = await crypto.subtle.digest("SHA-256", utf8.encode(`macp-commitment-hash/1:${canonical(projection(commitment))}`));
+  const digest = await crypto.subtle.digest(
+    "SHA-256",
+    utf8.encode(`macp-commitment-hash/1:${canonical(projection(commitment))}`),
+  );
   return `sha256:${[...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
@@ -50,9 +55,14 @@ export async function verify(receipt, keys) {
     return { checks, verdict: "refused" };
   }
   const hash = await commitmentHash(receipt.commitment ?? {});
-  const strange = Object.keys(receipt.commitment ?? {}).filter((name) => !COMMITMENT.fields.some((field) => field.name === name));
-  let whole = check("Commitment hash", hash === receipt.commitment_hash && strange.length === 0 ? "pass" : "fail",
-    strange.length ? `not covered: ${strange.join(", ")}` : hash);
+  const strange = Object.keys(receipt.commitment ?? {}).filter(
+    (name) => !COMMITMENT.fields.some((field) => field.name === name),
+  );
+  let whole = check(
+    "Commitment hash",
+    hash === receipt.commitment_hash && strange.length === 0 ? "pass" : "fail",
+    strange.length ? `not covered: ${strange.join(", ")}` : hash,
+  );
   if (receipt.commitment_wire_b64 === undefined) check("Bytes on the wire", "none", "the receipt does not carry them");
   else whole = wire(receipt, check) && whole;
   if (!whole) return { checks, verdict: "unverified" };
@@ -70,11 +80,18 @@ export async function verify(receipt, keys) {
 function wire(receipt, check) {
   try {
     const unknown = [];
-    const payload = decode(COMMITMENT, bytes(receipt.commitment_wire_b64), { unknown: (number) => unknown.push(number) });
+    const payload = decode(COMMITMENT, bytes(receipt.commitment_wire_b64), {
+      unknown: (number) => unknown.push(number),
+    });
     if (unknown.length) return check("Bytes on the wire", "fail", `fields that no hash covers: ${unknown.join(", ")}`);
     const same = canonical(projection(payload)) === canonical(projection(receipt.commitment));
-    return check("Bytes on the wire", same ? "pass" : "fail",
-      same ? `${bytes(receipt.commitment_wire_b64).length} bytes decode to the same commitment` : "they say something else");
+    return check(
+      "Bytes on the wire",
+      same ? "pass" : "fail",
+      same
+        ? `${bytes(receipt.commitment_wire_b64).length} bytes decode to the same commitment`
+        : "they say something else",
+    );
   } catch (error) {
     return check("Bytes on the wire", "fail", error.message);
   }
@@ -105,6 +122,7 @@ async function signature(receipt, { type, jws }, keys) {
   }
   const { attestations, ...body } = receipt;
   const input = utf8.encode(`${parts[0]}.${base64url(utf8.encode(canonical(body)))}`);
-  return await crypto.subtle.verify("Ed25519", key, signed, input)
-    ? { outcome: "pass", say: `Ed25519, key ${header.kid}` } : fail("it does not belong to this text");
+  return (await crypto.subtle.verify("Ed25519", key, signed, input))
+    ? { outcome: "pass", say: `Ed25519, key ${header.kid}` }
+    : fail("it does not belong to this text");
 }

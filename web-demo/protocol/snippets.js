@@ -10,14 +10,16 @@ export const LANGUAGES = ["curl", "WebSocket", "Python", "gRPC"];
 
 /**
  * The texts of an action. `action` is `{kind: "send", envelope}`, `{kind: "call", method, request}` or
- * `{kind: "subscribe", session_id, after_sequence}`, each with the `bearer` it is done with; `at` is `{http, grpc}`, the
- * gateway's addresses.
+ * `{kind: "subscribe", session_id, after_sequence}`, each with the `bearer` it is done with; `at` is `{http, grpc}`,
+ * the gateway's addresses.
  */
 export function snippets(action, at) {
-  const [method, request] = action.kind === "send" ? ["Send", { envelope: action.envelope }]
-    : action.kind === "subscribe" ? ["StreamSession",
-      { subscribe_session_id: action.session_id, after_sequence: action.after_sequence ?? 0 }]
-      : [action.method, action.request];
+  const [method, request] =
+    action.kind === "send"
+      ? ["Send", { envelope: action.envelope }]
+      : action.kind === "subscribe"
+        ? ["StreamSession", { subscribe_session_id: action.session_id, after_sequence: action.after_sequence ?? 0 }]
+        : [action.method, action.request];
   return {
     curl: curl(method, request, action, at),
     WebSocket: frame(action, at),
@@ -38,9 +40,12 @@ function curl(method, request, { bearer, kind }, { http }) {
 }
 
 function frame({ kind, bearer, envelope, session_id, after_sequence, method, request }, { http }) {
-  const body = kind === "send" ? { send: { envelope } }
-    : kind === "subscribe" ? { subscribe: { session_id, after_sequence: after_sequence ?? 0, snapshot: true } }
-      : { call: { method, request } };
+  const body =
+    kind === "send"
+      ? { send: { envelope } }
+      : kind === "subscribe"
+        ? { subscribe: { session_id, after_sequence: after_sequence ?? 0, snapshot: true } }
+        : { call: { method, request } };
   const protocols = ["macp.v1.json", `macp.bearer.${base64url(new TextEncoder().encode(bearer))}`];
   return `const socket = new WebSocket(${JSON.stringify(`${http.replace(/^http/, "ws")}/macp/v1/ws`)},
   ${JSON.stringify(protocols)});
@@ -58,7 +63,7 @@ export function protobufJson(request) {
     const message = payloadOf(envelope.mode, envelope.message_type);
     rest.envelope = fields;
     if (timestamp) rest.envelope.timestamp_unix_ms = String(Date.parse(timestamp));
-    rest.envelope.payload = payload && message ? base64(encode(message, payload)) : payload_b64 ?? "";
+    rest.envelope.payload = payload && message ? base64(encode(message, payload)) : (payload_b64 ?? "");
   }
   const text = (policy) => ({ ...policy, rules: JSON.stringify(policy.rules) });
   if (candidate) rest.candidate = text(candidate);
@@ -82,7 +87,9 @@ export function literal(value, indent = "") {
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map((item) => literal(item, indent)).join(", ")}]`;
   if (typeof value === "object") {
-    const members = Object.entries(value).map(([name, item]) => `${inner}${JSON.stringify(name)}: ${literal(item, inner)},`);
+    const members = Object.entries(value).map(
+      ([name, item]) => `${inner}${JSON.stringify(name)}: ${literal(item, inner)},`,
+    );
     return members.length ? `{\n${members.join("\n")}\n${indent}}` : "{}";
   }
   return JSON.stringify(value);
@@ -91,9 +98,11 @@ export function literal(value, indent = "") {
 const text = JSON.stringify;
 
 function python({ kind, bearer, envelope, session_id, after_sequence, method, request }, { grpc }) {
-  const open = `with MacpClient(target=${text(grpc)}, allow_insecure=True, auth=AuthConfig.for_dev_agent(${text(bearer)})) as client:`;
+  const auth = `auth=AuthConfig.for_dev_agent(${text(bearer)})`;
+  const open = `with MacpClient(target=${text(grpc)}, allow_insecure=True, ${auth}) as client:`;
   if (kind === "send") {
-    const payload = envelope.payload ? `ProtoRegistry().encode_known_payload(${text(envelope.mode)}, ${text(envelope.message_type)}, ${literal(envelope.payload)})`
+    const payload = envelope.payload
+      ? `ProtoRegistry().encode_known_payload(${text(envelope.mode)}, ${text(envelope.message_type)}, ${literal(envelope.payload)})`
       : `base64.b64decode(${text(envelope.payload_b64 ?? textToBase64(""))})`;
     return `${envelope.payload ? "" : "import base64\n"}from macp_sdk import AuthConfig, MacpClient
 from macp_sdk.envelope import build_envelope${envelope.payload ? "\nfrom macp_sdk.proto_registry import ProtoRegistry" : ""}

@@ -10,28 +10,62 @@ export const script = {
   scope: "on call",
   policy: "policy.default",
   policies: ["policy.default"],
-  late: { message_type: "HandoffContext", payload: { handoff_id: "h2", content_type: "text/plain", context: textToBase64("one more thing") } },
+  late: {
+    message_type: "HandoffContext",
+    payload: { handoff_id: "h2", content_type: "text/plain", context: textToBase64("one more thing") },
+  },
 
   async play(room) {
     const { me, ada, ben, cleo } = room;
-    const offer = (target, id) => ({ message_type: "HandoffOffer", payload: { handoff_id: id, target_participant: target, scope: "Pager", reason: "my shift ends" } });
-    const context = (id, text) => room.say(me, "HandoffContext", { handoff_id: id, content_type: "text/plain", context: textToBase64(text) },
-      "Context goes with the offer, so that nothing is lost.");
+    const offer = (target, id) => ({
+      message_type: "HandoffOffer",
+      payload: { handoff_id: id, target_participant: target, scope: "Pager", reason: "my shift ends" },
+    });
+    const context = (id, text) =>
+      room.say(
+        me,
+        "HandoffContext",
+        { handoff_id: id, content_type: "text/plain", context: textToBase64(text) },
+        "Context goes with the offer, so that nothing is lost.",
+      );
     room.narrate("Responsibility has one holder at a time: you.");
-    const asked = await room.ask({ title: "Whom do you ask?", text: "One offer at a time.", choices: [
-      { label: `Ask ${shortName(ben)}`, tone: "", ...offer(ben, "h1") },
-      { label: `Ask ${shortName(ada)}`, tone: "", ...offer(ada, "h1") },
-    ] });
+    const asked = await room.ask({
+      title: "Whom do you ask?",
+      text: "One offer at a time.",
+      choices: [
+        { label: `Ask ${shortName(ben)}`, tone: "", ...offer(ben, "h1") },
+        { label: `Ask ${shortName(ada)}`, tone: "", ...offer(ada, "h1") },
+      ],
+    });
     const first = asked.payload.target_participant;
     await context("h1", "All quiet. The queue was long at noon.");
     await room.say(first, "HandoffDecline", { handoff_id: "h1", declined_by: first, reason: "on a train all night" });
     room.narrate(`${shortName(first)} declines. You are still responsible, and ask somebody else.`);
     await room.say(me, "HandoffOffer", offer(cleo, "h2").payload);
     await context("h2", "All quiet. The queue was long at noon.");
-    await room.say(cleo, "HandoffAccept", { handoff_id: "h2", accepted_by: cleo, reason: "I am awake anyway" }, "Accepted: responsibility has moved.");
-    await room.ask({ title: "Bind the handoff", text: `${shortName(cleo)} has accepted. The commitment makes it binding.`, choices: [
-      { label: "Commit: accepted", tone: "good", message_type: "Commitment", payload: room.commitment("handoff.accepted", true, `${shortName(cleo)} has the pager`) },
-      { label: "Commit: declined", tone: "bad", message_type: "Commitment", payload: room.commitment("handoff.declined", false, "I keep it after all") },
-    ] });
+    await room.say(
+      cleo,
+      "HandoffAccept",
+      { handoff_id: "h2", accepted_by: cleo, reason: "I am awake anyway" },
+      "Accepted: responsibility has moved.",
+    );
+    await room.ask({
+      title: "Bind the handoff",
+      text: `${shortName(cleo)} has accepted. The commitment makes it binding.`,
+      choices: [
+        {
+          label: "Commit: accepted",
+          tone: "good",
+          message_type: "Commitment",
+          payload: room.commitment("handoff.accepted", true, `${shortName(cleo)} has the pager`),
+        },
+        {
+          label: "Commit: declined",
+          tone: "bad",
+          message_type: "Commitment",
+          payload: room.commitment("handoff.declined", false, "I keep it after all"),
+        },
+      ],
+    });
   },
 };

@@ -8,23 +8,43 @@ import { script as quorum } from "./quorum.js";
 import { script as task } from "./task.js";
 import { call } from "../core/gateway.js";
 
-export const SCRIPTS = new Map([decision, quorum, task, handoff, proposal, multiRound].map((script) => [script.mode, script]));
+export const SCRIPTS = new Map(
+  [decision, quorum, task, handoff, proposal, multiRound].map((script) => [script.mode, script]),
+);
 
 /** What the rooms offer beside the gateway's own policies; registered when one is first chosen. */
-export const POLICIES = new Map([
-  { policy_id: "policy.demo.veto", mode: "macp.mode.decision.v1", schema_version: 3,
-    description: "Majority, but one critical objection stops everything",
-    rules: { voting: { algorithm: "majority" }, objection_handling: { critical_severity_vetoes: true } } },
-  { policy_id: "policy.demo.all_approve", mode: "macp.mode.quorum.v1", schema_version: 3,
-    description: "All participants must approve, whatever the request says",
-    rules: { threshold: { type: "percentage", value: 100 } } },
-  { policy_id: "policy.demo.output", mode: "macp.mode.task.v1", schema_version: 3,
-    description: "A completed task must come with its output",
-    rules: { completion: { require_output: true } } },
-  { policy_id: "policy.demo.counterparty", mode: "macp.mode.proposal.v1", schema_version: 3,
-    description: "The author of an offer need not accept it",
-    rules: { acceptance: { criterion: "counterparty" } } },
-].map((policy) => [policy.policy_id, policy]));
+export const POLICIES = new Map(
+  [
+    {
+      policy_id: "policy.demo.veto",
+      mode: "macp.mode.decision.v1",
+      schema_version: 3,
+      description: "Majority, but one critical objection stops everything",
+      rules: { voting: { algorithm: "majority" }, objection_handling: { critical_severity_vetoes: true } },
+    },
+    {
+      policy_id: "policy.demo.all_approve",
+      mode: "macp.mode.quorum.v1",
+      schema_version: 3,
+      description: "All participants must approve, whatever the request says",
+      rules: { threshold: { type: "percentage", value: 100 } },
+    },
+    {
+      policy_id: "policy.demo.output",
+      mode: "macp.mode.task.v1",
+      schema_version: 3,
+      description: "A completed task must come with its output",
+      rules: { completion: { require_output: true } },
+    },
+    {
+      policy_id: "policy.demo.counterparty",
+      mode: "macp.mode.proposal.v1",
+      schema_version: 3,
+      description: "The author of an offer need not accept it",
+      rules: { acceptance: { criterion: "counterparty" } },
+    },
+  ].map((policy) => [policy.policy_id, policy]),
+);
 
 /** Makes sure that a policy of the rooms is registered. One that is there already is what was wanted. */
 export async function ensure(policy_id) {

@@ -17,15 +17,38 @@ export const script = {
     await say(ada, 5, "Round one: what everybody thinks alone.");
     await say(ben, 12);
     await say(cleo, 7);
-    const number = (value, tone = "") => ({ label: `${value} days`, tone, message_type: "Contribute", payload: { value: String(value) } });
-    const own = Number((await room.ask({ title: "Your estimate", text: `${shortName(ada)} says 5, ${shortName(ben)} 12, ${shortName(cleo)} 7.`, choices: [number(6), number(8), number(10)], fallback: 1 })).payload.value);
+    const number = (value, tone = "") => ({
+      label: `${value} days`,
+      tone,
+      message_type: "Contribute",
+      payload: { value: String(value) },
+    });
+    const own = Number(
+      (
+        await room.ask({
+          title: "Your estimate",
+          text: `${shortName(ada)} says 5, ${shortName(ben)} 12, ${shortName(cleo)} 7.`,
+          choices: [number(6), number(8), number(10)],
+          fallback: 1,
+        })
+      ).payload.value,
+    );
     await say(ben, 9, "Round two: a contribution replaces the earlier one.");
     await say(ada, Math.min(own, 7));
     await say(ben, own, "They come together.");
     await say(cleo, own);
     if (Math.min(own, 7) !== own) await say(ada, own);
-    await room.ask({ title: "Bind the number", text: `All say ${own}.`, choices: [
-      { label: `Commit: ${own} days`, tone: "good", message_type: "Commitment", payload: room.commitment("estimate.selected", true, `all say ${own}`) },
-    ] });
+    await room.ask({
+      title: "Bind the number",
+      text: `All say ${own}.`,
+      choices: [
+        {
+          label: `Commit: ${own} days`,
+          tone: "good",
+          message_type: "Commitment",
+          payload: room.commitment("estimate.selected", true, `all say ${own}`),
+        },
+      ],
+    });
   },
 };

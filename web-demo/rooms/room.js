@@ -1,4 +1,4 @@
-// One guided room: a session, the scripted agents in it, each with a connection of its own, and what the viewer sees of it.
+// One guided room: a session, its scripted agents, each with a connection of its own, and what the viewer sees of it.
 // It holds no rule of the protocol: what may be said, and what counts, is the gateway's answer.
 
 import { Cell } from "../core/cell.js";
@@ -36,7 +36,7 @@ export class Room {
   #cutBetween = null;
   #step = null;
 
-  /** `pace` is a cell: how many times faster than usual; `playMine` a cell: whether the page plays the viewer's part. */
+  /** Cells: `pace`, how many times faster than usual; `playMine`, whether the page plays the viewer's part. */
   constructor({ script, policy, me, pace, playMine, patient = true }) {
     Object.assign(this, { script, mode: script.mode, policy, me, pace, playMine, patient });
     const others = CAST.filter((name) => name !== me);
@@ -47,8 +47,14 @@ export class Room {
   /** Begins; everything after that is told by the cells. */
   async open() {
     try {
-      const start = { intent: this.script.intent, participants: this.participants, mode_version: "1.0.0",
-        configuration_version: "1", policy_version: this.policy, ttl_ms: TTL_MS };
+      const start = {
+        intent: this.script.intent,
+        participants: this.participants,
+        mode_version: "1.0.0",
+        configuration_version: "1",
+        policy_version: this.policy,
+        ttl_ms: TTL_MS,
+      };
       this.narrate(`${shortName(this.me)} opens the session, for four.`);
       // Everybody connects before the first message, so that its time is not that of a handshake.
       for (const one of this.participants) this.#client(one);
@@ -71,7 +77,7 @@ export class Room {
     this.#step?.();
   }
 
-  // --- for the scripts -------------------------------------------------------------------------------------------------
+  // --- for the scripts --------------------------------------------------------------------------------------------
 
   narrate(text) {
     this.narration.value = text;
@@ -85,13 +91,15 @@ export class Room {
     const ack = await this.#send(who, message_type, payload);
     if (!ack.ok) {
       if (this.over) throw OVER;
-      throw Object.assign(new Error(`${shortName(who)}: ${message_type} was refused: ${ack.error.message}`), { code: ack.error.code });
+      throw Object.assign(new Error(`${shortName(who)}: ${message_type} was refused: ${ack.error.message}`), {
+        code: ack.error.code,
+      });
     }
     return ack;
   }
 
   /**
-   * The viewer's turn. Each choice is `{label, hint, tone, message_type, payload}`; the chosen one is sent as the viewer, and
+   * The viewer's turn. Each choice is `{label, tone, message_type, payload}`; the chosen one is sent as the viewer, and
    * if it is refused the turn goes on with what the gateway said. Gives the choice that was accepted.
    */
   async ask({ title, text, choices, fallback = 0 }) {
@@ -111,15 +119,23 @@ export class Room {
 
   /** What the viewer commits, in the words of the session. */
   commitment(action, outcome_positive, reason) {
-    return { commitment_id: uuid(), action, authority_scope: this.script.scope, reason, mode_version: "1.0.0",
-      configuration_version: "1", policy_version: this.policy, outcome_positive };
+    return {
+      commitment_id: uuid(),
+      action,
+      authority_scope: this.script.scope,
+      reason,
+      mode_version: "1.0.0",
+      configuration_version: "1",
+      policy_version: this.policy,
+      outcome_positive,
+    };
   }
 
   get over() {
     return ["resolved", "cancelled", "expired"].includes(this.state.value);
   }
 
-  // --- for the view ------------------------------------------------------------------------------------------------------
+  // --- for the view -----------------------------------------------------------------------------------------------
 
   /** Lets the next message come while the room is paused. */
   step() {
@@ -151,7 +167,7 @@ export class Room {
     return this.#send(this.me, message_type, payload);
   }
 
-  // --- inside ------------------------------------------------------------------------------------------------------------
+  // --- inside -----------------------------------------------------------------------------------------------------
 
   #client(who) {
     if (!this.#clients.has(who)) this.#clients.set(who, connect(who));
@@ -161,8 +177,20 @@ export class Room {
   #send(who, message_type, payload) {
     const message_id = uuid();
     this.#sent.set(message_id, performance.now());
-    return send(this.#client(who), who, { mode: this.mode, session_id: this.session_id, message_id, message_type, sender: who,
-      timestamp: new Date().toISOString(), payload }, { signal: this.#end.signal });
+    return send(
+      this.#client(who),
+      who,
+      {
+        mode: this.mode,
+        session_id: this.session_id,
+        message_id,
+        message_type,
+        sender: who,
+        timestamp: new Date().toISOString(),
+        payload,
+      },
+      { signal: this.#end.signal },
+    );
   }
 
   /** The viewer's subscription; the client keeps it alive over lost connections. */
@@ -233,13 +261,28 @@ export class Room {
         const plan = () => {
           clearTimeout(timer);
           const wait = this.playMine.value ? (BEAT_MS * 1.6) / this.pace.value : this.patient ? undefined : PATIENCE_MS;
-          const deadline = wait === undefined || this.paused.value ? null : { at: Date.now() + wait, ms: wait, choice: turn.choices[Math.max(fallback, 0)] };
+          const deadline =
+            wait === undefined || this.paused.value
+              ? null
+              : { at: Date.now() + wait, ms: wait, choice: turn.choices[Math.max(fallback, 0)] };
           if (deadline) timer = setTimeout(() => resolve(deadline.choice), wait);
-          this.turn.value = { ...turn, deadline, choose: resolve, hold: () => { this.patient = true; plan(); } };
+          this.turn.value = {
+            ...turn,
+            deadline,
+            choose: resolve,
+            hold: () => {
+              this.patient = true;
+              plan();
+            },
+          };
         };
         plan();
-        stops.push(() => clearTimeout(timer), this.playMine.listen(plan), this.paused.listen(plan),
-          this.state.listen(() => this.over && reject(OVER)));
+        stops.push(
+          () => clearTimeout(timer),
+          this.playMine.listen(plan),
+          this.paused.listen(plan),
+          this.state.listen(() => this.over && reject(OVER)),
+        );
         signal.addEventListener("abort", () => reject(OVER), { once: true });
       });
     } finally {

@@ -16,19 +16,57 @@ export const script = {
 
   async play(room) {
     const { me, ben, cleo } = room;
-    await room.say(me, "TaskRequest", { task_id: "t1", title: "Weekly summary", instructions: "Half a page, for everybody" },
-      "The initiator describes the work once. Anyone else may take it.");
+    await room.say(
+      me,
+      "TaskRequest",
+      { task_id: "t1", title: "Weekly summary", instructions: "Half a page, for everybody" },
+      "The initiator describes the work once. Anyone else may take it.",
+    );
     await room.say(ben, "TaskReject", { task_id: "t1", assignee: ben, reason: "in the middle of something" });
-    await room.say(cleo, "TaskAccept", { task_id: "t1", assignee: cleo, reason: "I have the notes" }, "The first to accept has it.");
-    await room.say(cleo, "TaskUpdate", { task_id: "t1", status: "reading", progress: 0.25, message: "reading the notes" }, "Only the one who has the task reports on it.");
-    await room.say(cleo, "TaskUpdate", { task_id: "t1", status: "writing", progress: 0.6, message: "the first draft stands" });
+    await room.say(
+      cleo,
+      "TaskAccept",
+      { task_id: "t1", assignee: cleo, reason: "I have the notes" },
+      "The first to accept has it.",
+    );
+    await room.say(
+      cleo,
+      "TaskUpdate",
+      { task_id: "t1", status: "reading", progress: 0.25, message: "reading the notes" },
+      "Only the one who has the task reports on it.",
+    );
+    await room.say(cleo, "TaskUpdate", {
+      task_id: "t1",
+      status: "writing",
+      progress: 0.6,
+      message: "the first draft stands",
+    });
     await room.say(cleo, "TaskUpdate", { task_id: "t1", status: "polishing", progress: 0.9, message: "one more look" });
     const output = room.policy === "policy.demo.output" ? {} : { output: textToBase64(OUTPUT) };
-    await room.say(cleo, "TaskComplete", { task_id: "t1", assignee: cleo, summary: "half a page, as asked", ...output });
+    await room.say(cleo, "TaskComplete", {
+      task_id: "t1",
+      assignee: cleo,
+      summary: "half a page, as asked",
+      ...output,
+    });
     room.narrate("The report is there. The initiator takes it, or does not.");
-    await room.ask({ title: "Take the result?", text: `${shortName(cleo)} reports that the work is done.`, choices: [
-      { label: "Commit: completed", tone: "good", message_type: "Commitment", payload: room.commitment("task.completed", true, "it reads well") },
-      { label: "Commit: failed", tone: "bad", message_type: "Commitment", payload: room.commitment("task.failed", false, "not what was asked") },
-    ] });
+    await room.ask({
+      title: "Take the result?",
+      text: `${shortName(cleo)} reports that the work is done.`,
+      choices: [
+        {
+          label: "Commit: completed",
+          tone: "good",
+          message_type: "Commitment",
+          payload: room.commitment("task.completed", true, "it reads well"),
+        },
+        {
+          label: "Commit: failed",
+          tone: "bad",
+          message_type: "Commitment",
+          payload: room.commitment("task.failed", false, "not what was asked"),
+        },
+      ],
+    });
   },
 };

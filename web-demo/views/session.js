@@ -29,18 +29,27 @@ export function showSession(root, session_id, { known, changed }) {
   look();
   if (!metadata.value) {
     fill(root, h("div", { class: "empty" }, h("p", { class: "quiet" }, "Looking for the session…")));
-    call("GetSession", { session_id }).then((answer) => {
-      if (metadata.value) return;
-      metadata.value = answer.metadata;
-      bearer.value = token.value;
-    }, (error) => {
-      if (!metadata.value) fill(root, h("div", { class: "empty" }, back(), refusalBox(refusal(error), { title: "This session cannot be shown" })));
-    });
+    call("GetSession", { session_id }).then(
+      (answer) => {
+        if (metadata.value) return;
+        metadata.value = answer.metadata;
+        bearer.value = token.value;
+      },
+      (error) => {
+        if (!metadata.value)
+          fill(
+            root,
+            h("div", { class: "empty" }, back(), refusalBox(refusal(error), { title: "This session cannot be shown" })),
+          );
+      },
+    );
   }
-  stops.push(bearer.follow((as) => {
-    stopReading();
-    if (as) stopReading = read(root, session_id, metadata, bearer, as);
-  }));
+  stops.push(
+    bearer.follow((as) => {
+      stopReading();
+      if (as) stopReading = read(root, session_id, metadata, bearer, as);
+    }),
+  );
   return () => {
     stopReading();
     for (const stop of stops) stop();
@@ -68,19 +77,58 @@ function read(root, session_id, metadata, bearer, as) {
   const title = h("h2", {}, mode.title);
 
   const choices = [...new Set([token.value, initiator, ...participants])];
-  const seenAs = identities.value === "development" && h("label", { class: "inline" }, h("span", { class: "quiet" }, "seen as"),
-    h("select", { onchange: ({ target }) => { bearer.value = target.value; } }, choices.map((one) => h("option", { value: one, selected: one === as }, shortName(one)))));
+  const seenAs =
+    identities.value === "development" &&
+    h(
+      "label",
+      { class: "inline" },
+      h("span", { class: "quiet" }, "seen as"),
+      h(
+        "select",
+        {
+          onchange: ({ target }) => {
+            bearer.value = target.value;
+          },
+        },
+        choices.map((one) => h("option", { value: one, selected: one === as }, shortName(one))),
+      ),
+    );
 
-  fill(root,
-    h("section", { class: "card", "aria-label": "Session" }, back(),
-      h("header", { class: "card-head" }, title, state, h("span", { class: "grow" }), seenAs,
-        codeButton({ kind: "subscribe", bearer: as, session_id, after_sequence: 0 }, "Following this session")),
-      h("p", { class: "row id-row" }, h("code", {}, session_id), copyButton(session_id, "the session id")), facts, actions, answer),
+  fill(
+    root,
+    h(
+      "section",
+      { class: "card", "aria-label": "Session" },
+      back(),
+      h(
+        "header",
+        { class: "card-head" },
+        title,
+        state,
+        h("span", { class: "grow" }),
+        seenAs,
+        codeButton({ kind: "subscribe", bearer: as, session_id, after_sequence: 0 }, "Following this session"),
+      ),
+      h("p", { class: "row id-row" }, h("code", {}, session_id), copyButton(session_id, "the session id")),
+      facts,
+      actions,
+      answer,
+    ),
     h("section", { class: "card", "aria-label": "Picture" }, picture),
-    h("section", { class: "card", "aria-labelledby": "session-history" }, h("header", { class: "card-head" },
-      h("h3", { id: "session-history" }, "Accepted history"), h("span", { class: "grow" }),
-      h("a", { class: "button", href: `#/wires/${encodeURIComponent(session_id)}` }, "Side by side")), timeline.element),
-    after);
+    h(
+      "section",
+      { class: "card", "aria-labelledby": "session-history" },
+      h(
+        "header",
+        { class: "card-head" },
+        h("h3", { id: "session-history" }, "Accepted history"),
+        h("span", { class: "grow" }),
+        h("a", { class: "button", href: `#/wires/${encodeURIComponent(session_id)}` }, "Side by side"),
+      ),
+      timeline.element,
+    ),
+    after,
+  );
 
   const act = async (method, reason) => {
     try {
@@ -91,25 +139,47 @@ function read(root, session_id, metadata, bearer, as) {
       fill(answer, refusalBox(refusal(error)));
     }
   };
-  const button = (label, method, reason) => h("button", { type: "button", class: "button", "data-key": method, onclick: () => act(method, reason) }, label);
+  const button = (label, method, reason) =>
+    h("button", { type: "button", class: "button", "data-key": method, onclick: () => act(method, reason) }, label);
   const history = new Cell([]);
-  const stops = [metadata.follow((now) => {
-    const name = stateName(now.state);
-    state.className = `badge ${name}`;
-    state.textContent = name;
-    drawFacts(facts, now);
-    refill(actions, !isOver(now.state) && [
-      h("a", { class: "button primary", href: `#/compose?session=${encodeURIComponent(session_id)}&mode=${encodeURIComponent(modeId)}${as === token.value ? "" : `&as=${encodeURIComponent(as)}`}` }, icon("send"), "Send an envelope"),
-      name === "suspended" ? button("Resume", "ResumeSession", "resumed in the inspector") : button("Suspend", "SuspendSession", "suspended in the inspector"),
-      button("Cancel", "CancelSession", "cancelled in the inspector")]);
-  }), history.listen((deliveries) => {
-    const model = mode.fold(deliveries);
-    title.textContent = model.intent || mode.title;
-    timeline.update(deliveries);
-    refill(picture, mode.picture(model, {}));
-  })];
+  const stops = [
+    metadata.follow((now) => {
+      const name = stateName(now.state);
+      state.className = `badge ${name}`;
+      state.textContent = name;
+      drawFacts(facts, now);
+      refill(
+        actions,
+        !isOver(now.state) && [
+          h(
+            "a",
+            {
+              class: "button primary",
+              href: `#/compose?${new URLSearchParams({ session: session_id, mode: modeId, ...(as !== token.value && { as }) })}`,
+            },
+            icon("send"),
+            "Send an envelope",
+          ),
+          name === "suspended"
+            ? button("Resume", "ResumeSession", "resumed in the inspector")
+            : button("Suspend", "SuspendSession", "suspended in the inspector"),
+          button("Cancel", "CancelSession", "cancelled in the inspector"),
+        ],
+      );
+    }),
+    history.listen((deliveries) => {
+      const model = mode.fold(deliveries);
+      title.textContent = model.intent || mode.title;
+      timeline.update(deliveries);
+      refill(picture, mode.picture(model, {}));
+    }),
+  ];
   refill(picture, mode.picture(mode.fold([]), {}));
-  fill(after, whatIfPart({ session_id, mode: modeId, bearer: as }), stateName(metadata.value.state) === "resolved" && receiptPart(session_id, as));
+  fill(
+    after,
+    whatIfPart({ session_id, mode: modeId, bearer: as }),
+    stateName(metadata.value.state) === "resolved" && receiptPart(session_id, as),
+  );
 
   const subscription = clientOf(as).subscribe(session_id);
   (async () => {
@@ -118,11 +188,18 @@ function read(root, session_id, metadata, bearer, as) {
       for await (const delivery of subscription) {
         // A long history is drawn in slices, not once for each envelope.
         pending.push(delivery);
-        if (pending.length === 1) queueMicrotask(() => requestAnimationFrame(() => { history.value = [...history.value, ...pending]; pending = []; }));
+        if (pending.length === 1)
+          queueMicrotask(() =>
+            requestAnimationFrame(() => {
+              history.value = [...history.value, ...pending];
+              pending = [];
+            }),
+          );
       }
       const { ended } = subscription;
       if (ended) metadata.value = { ...metadata.value, state: ended.state };
-      if (ended && stateName(ended.state) === "resolved" && after.childElementCount === 1) after.append(receiptPart(session_id, as));
+      if (ended && stateName(ended.state) === "resolved" && after.childElementCount === 1)
+        after.append(receiptPart(session_id, as));
     } catch (error) {
       fill(answer, refusalBox(refusal(error), { title: `${shortName(as)} may not follow this session` }));
     }
@@ -133,11 +210,36 @@ function read(root, session_id, metadata, bearer, as) {
   };
 }
 
-function drawFacts(list, { mode, initiator, participants, policy_version, mode_version, configuration_version, started_at_unix_ms, expires_at_unix_ms, participant_activity, context_id, state }) {
+function drawFacts(
+  list,
+  {
+    mode,
+    initiator,
+    participants,
+    policy_version,
+    mode_version,
+    configuration_version,
+    started_at_unix_ms,
+    expires_at_unix_ms,
+    participant_activity,
+    context_id,
+    state,
+  },
+) {
   const row = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
   const messages = participant_activity.reduce((sum, { message_count }) => sum + message_count, 0);
-  fill(list, row("mode", mode), row("policy", policy_version), row("initiator", shortName(initiator)), row("participants", participants.map(shortName).join(", ") || "open"),
-    row("versions", `mode ${mode_version}, configuration ${configuration_version}`), row("started", clock(started_at_unix_ms)),
-    !isOver(state) && expires_at_unix_ms > 0 && row("time left", duration(Math.max(0, expires_at_unix_ms - Date.now()))),
-    messages > 0 && row("at last sight", plural(messages, "message")), context_id && row("context", context_id));
+  fill(
+    list,
+    row("mode", mode),
+    row("policy", policy_version),
+    row("initiator", shortName(initiator)),
+    row("participants", participants.map(shortName).join(", ") || "open"),
+    row("versions", `mode ${mode_version}, configuration ${configuration_version}`),
+    row("started", clock(started_at_unix_ms)),
+    !isOver(state) &&
+      expires_at_unix_ms > 0 &&
+      row("time left", duration(Math.max(0, expires_at_unix_ms - Date.now()))),
+    messages > 0 && row("at last sight", plural(messages, "message")),
+    context_id && row("context", context_id),
+  );
 }

@@ -44,20 +44,30 @@ export async function play(page, choose = () => 0) {
 }
 
 /** The sequence numbers in the history as it is shown. */
-export const sequences = (page) => page.locator(".timeline .line").evaluateAll((lines) => lines.map((line) => Number(line.dataset.sequence)));
+export const sequences = (page) =>
+  page.locator(".timeline .line").evaluateAll((lines) => lines.map((line) => Number(line.dataset.sequence)));
 
 /** Every accepted envelope is there once, in order. */
 export async function assertWhole(page) {
   const shown = await sequences(page);
-  assert.deepEqual(shown, shown.map((_, index) => index + 1));
+  assert.deepEqual(
+    shown,
+    shown.map((_, index) => index + 1),
+  );
   return shown.length;
 }
 
 /** The page is no wider than the window. */
 export async function assertFits(page) {
-  const wide = await page.evaluate(() => [...document.querySelectorAll("body *")]
-    .filter((element) => element.getBoundingClientRect().right > innerWidth + 1 && !element.closest("nav, .scroll-x, .strip, pre, .sr-only"))
-    .map((element) => `${element.tagName}.${element.className}`));
+  const wide = await page.evaluate(() =>
+    [...document.querySelectorAll("body *")]
+      .filter(
+        (element) =>
+          element.getBoundingClientRect().right > innerWidth + 1 &&
+          !element.closest("nav, .scroll-x, .strip, pre, .sr-only"),
+      )
+      .map((element) => `${element.tagName}.${element.className}`),
+  );
   const scrolls = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(scrolls <= 0, `${scrolls} px too wide: ${wide.slice(0, 5).join(", ")}`);
 }
@@ -67,9 +77,25 @@ const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.
 /** axe-core finds nothing serious. */
 export async function assertAccessible(page) {
   // What is on its way in is not yet as legible as it is going to be.
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime < 3000).map((one) => one.finished.catch(() => {}))));
+  await page.evaluate(() =>
+    Promise.all(
+      document
+        .getAnimations()
+        .filter((one) => one.effect.getComputedTiming().endTime < 3000)
+        .map((one) => one.finished.catch(() => {})),
+    ),
+  );
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html} ${node.any[0]?.message ?? ""}`).join(" | ")}`), []);
+  assert.deepEqual(
+    serious.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .slice(0, 3)
+          .map((node) => `${node.html} ${node.any[0]?.message ?? ""}`)
+          .join(" | ")}`,
+    ),
+    [],
+  );
 }

@@ -20,7 +20,13 @@ after(async () => {
   await gateway?.stop();
 });
 
-const LOST = [/ERR_CONNECTION/, /ERR_EMPTY_RESPONSE/, /ERR_INCOMPLETE_CHUNKED/, /WebSocket connection to/, /ERR_SOCKET/];
+const LOST = [
+  /ERR_CONNECTION/,
+  /ERR_EMPTY_RESPONSE/,
+  /ERR_INCOMPLETE_CHUNKED/,
+  /WebSocket connection to/,
+  /ERR_SOCKET/,
+];
 
 test("a room goes on when the gateway is killed in the middle of it and started again", async () => {
   const page = await open(browser, { origins: [gateway.url], expected: LOST });
@@ -127,7 +133,9 @@ test("three bindings show the same, each can be cut, and each resumes", async ()
   const page = await open(browser, { origins: [gateway.url] });
   await visit(page, gateway.url, "#/wires");
   await page.getByRole("button", { name: "Start a session to watch" }).click();
-  const lanes = ["WebSocket", "Event stream", "gRPC-Web"].map((name) => page.getByRole("region", { name, exact: true }));
+  const lanes = ["WebSocket", "Event stream", "gRPC-Web"].map((name) =>
+    page.getByRole("region", { name, exact: true }),
+  );
   const all = async (count) => {
     for (const lane of lanes) await lane.locator(".lane-figures", { hasText: `${count} messages` }).waitFor();
   };
@@ -140,7 +148,10 @@ test("three bindings show the same, each can be cut, and each resumes", async ()
   await all(46);
   for (const lane of lanes) {
     const numbers = await lane.locator(".wire-list .number").allInnerTexts();
-    assert.deepEqual(numbers.map(Number), numbers.map((_, index) => 46 - index));
+    assert.deepEqual(
+      numbers.map(Number),
+      numbers.map((_, index) => 46 - index),
+    );
     assert.match(await lane.locator(".median").innerText(), / (ms|s)$/);
   }
   assert.deepEqual(page.faults, []);
@@ -148,7 +159,9 @@ test("three bindings show the same, each can be cut, and each resumes", async ()
 });
 
 test("a gateway with tokens asks for one, and shows what it may see", async (t) => {
-  const tokens = await Gateway.start({ env: { MACP_AUTH_TOKENS_JSON: JSON.stringify([{ token: "s3cret-ann", sender: ANN }]) } });
+  const tokens = await Gateway.start({
+    env: { MACP_AUTH_TOKENS_JSON: JSON.stringify([{ token: "s3cret-ann", sender: ANN }]) },
+  });
   t.after(() => tokens.stop());
   const page = await open(browser, { origins: [tokens.url], expected: [/401/, /WebSocket connection to/] });
   await visit(page, tokens.url);

@@ -46,7 +46,10 @@ for (const [slug, outcome] of Object.entries(ROOMS)) {
     const session_id = decodeURIComponent(new URL(page.url()).hash.split("/").pop());
     const { metadata } = await gateway.call("GetSession", "agent://robin", { session_id });
     assert.equal(metadata.state, "SESSION_STATE_RESOLVED");
-    assert.equal(metadata.participant_activity.reduce((sum, one) => sum + one.message_count, 0), shown);
+    assert.equal(
+      metadata.participant_activity.reduce((sum, one) => sum + one.message_count, 0),
+      shown,
+    );
     assert.deepEqual(page.faults, []);
     await page.context().close();
   });
