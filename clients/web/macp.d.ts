@@ -10,8 +10,8 @@
  * - **One client, one identity, one link.** A link is a WebSocket, or, where WebSocket is blocked, `fetch` with
  *   server-sent events. The API is the same on both. A page that acts for three agents makes three clients.
  * - **It never gives up.** The link is made at once and made again for ever, with jittered backoff, until `close()`.
- *   Nothing has to be awaited before the first `send` or `subscribe`: what is asked for while there is no link is done
- *   when there is one. The exception is a credential that is refused and cannot change: see `token`.
+ *   Nothing has to be awaited before the first `send` or `subscribe`: what is asked for while there is no link is
+ *   done when there is one. The exception is a credential that is refused and cannot change: see `token`.
  * - **A subscription is a cursor.** After a lost link it resumes behind the last sequence it received: no gap, no
  *   repeat. A consumer that is slow stops the flow and loses nothing; at most `buffer` envelopes wait for it.
  * - **A send is repeated until it is answered**, with the same `message_id`, so it happens once. The Ack then says
@@ -19,29 +19,29 @@
  * - **Watches are ephemeral** as they are in the protocol: after a lost link they begin again, and say so.
  * - Names and values of the protocol are the protocol's own (`session_id`, `after_sequence`); 64-bit integers are
  *   numbers, enums their names, `bytes` base64 strings.
- * - A refusal of the server is a `MacpError` with the code of the registry; a refused envelope is an Ack with `ok: false`
- *   (`accepted(ack)` turns it into an exception).
+ * - A refusal of the server is a `MacpError` with the code of the registry; a refused envelope is an Ack with `ok:
+ *   false` (`accepted(ack)` turns it into an exception).
  */
 
-// --- client ----------------------------------------------------------------------------------------------------------
+// --- client --------------------------------------------------------------------------------------------------------
 
 export interface ClientOptions {
   /** Where the gateway is: scheme, host and, if it has one, path prefix. Default: the page's origin. */
   url?: string | URL;
   /**
-   * The bearer token, or a function that gives one; it is asked anew for each connection. If a token that was given as a
-   * string is refused, the client closes with `UNAUTHENTICATED`; with a function it goes on asking and trying.
+   * The bearer token, or a function that gives one; it is asked anew for each connection. If a token that was given
+   * as a string is refused, the client closes with `UNAUTHENTICATED`; with a function it goes on asking and trying.
    */
   token?: string | (() => string | Promise<string>);
   /**
-   * A function that gives a fresh single-use ticket (`POST /macp/ticket`), asked for each connection. For pages that must
-   * not hold the token: their own back end asks for the ticket. With a ticket alone the fallback can follow sessions
-   * but neither send, call nor watch.
+   * A function that gives a fresh single-use ticket (`POST /macp/ticket`), asked for each connection. For pages that
+   * must not hold the token: their own back end asks for the ticket. With a ticket alone the fallback can follow
+   * sessions but neither send, call nor watch.
    */
   ticket?: () => string | Promise<string>;
   /**
-   * How the token travels on a WebSocket: as a subprotocol (the default), in the first frame, or exchanged for a ticket by
-   * `POST /macp/ticket` first. Never in a URL.
+   * How the token travels on a WebSocket: as a subprotocol (the default), in the first frame, or exchanged for a
+   * ticket by `POST /macp/ticket` first. Never in a URL.
    */
   auth?: "subprotocol" | "frame" | "ticket";
   /** `auto` (the default) prefers WebSocket and falls back to `sse`; the other two use only what they name. */
@@ -117,9 +117,9 @@ export class MacpClient extends EventTarget {
   ready(): Promise<Status>;
 
   /**
-   * Sends one envelope and resolves with its Ack, accepted or refused. Filled in if absent: `macp_version`, `message_id`;
-   * `sender` and `timestamp` are the server's to fill in. Rejects only if there will be no Ack: client closed, queue full, `signal` aborted (then the outcome is
-   * unknown), or the server found the frame malformed.
+   * Sends one envelope and resolves with its Ack, accepted or refused. Filled in if absent: `macp_version`,
+   * `message_id`; `sender` and `timestamp` are the server's to fill in. Rejects only if there will be no Ack: client
+   * closed, queue full, `signal` aborted (then the outcome is unknown), or the server found the frame malformed.
    */
   send(envelope: OutgoingEnvelope, options?: RequestOptions): Promise<Ack>;
 
@@ -147,7 +147,10 @@ export class MacpClient extends EventTarget {
   /** Replaces the token, also on the open link, without a new socket. It must be one of the same sender. */
   setToken(token: string): Promise<void>;
 
-  /** Drops the link as if the network had, and connects again after `delayMs` (default 0). For tests and demonstrations. */
+  /**
+   * Drops the link as if the network had, and connects again after `delayMs` (default 0). For tests and
+   * demonstrations.
+   */
   reconnect(delayMs?: number): void;
 
   /** Ends everything: subscriptions and watches finish, what waits for an answer rejects with `CLIENT_CLOSED`. */
@@ -168,7 +171,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-// --- subscriptions and watches -----------------------------------------------------------------------------------------
+// --- subscriptions and watches -------------------------------------------------------------------------------------
 
 export interface SubscribeOptions extends RequestOptions {
   /** The last sequence already known. Default 0: from the start. */
@@ -221,9 +224,9 @@ export interface Ended {
 
 export interface WatchOptions extends RequestOptions {
   /**
-   * Called when the watch begins again: after a lost link (`CONNECTION_LOST`), when this watcher or the server's was too
-   * slow (`STREAM_LAGGED`), or because the page watches the same topic twice (`RESTARTED`). Events may have been missed,
-   * and what a watch begins with comes again.
+   * Called when the watch begins again: after a lost link (`CONNECTION_LOST`), when this watcher or the server's was
+   * too slow (`STREAM_LAGGED`), or because the page watches the same topic twice (`RESTARTED`). Events may have been
+   * missed, and what a watch begins with comes again.
    */
   onrestart?: (reason: "CONNECTION_LOST" | "STREAM_LAGGED" | "RESTARTED") => void;
   /** Events that may wait for the consumer before it counts as too slow. Default 1,000. */
@@ -241,21 +244,42 @@ export interface TopicEvents {
   ROOTS: { change: { observed_at_unix_ms: number } };
 }
 
-/** An async iterator; leaving a `for await` loop closes it. It ends only by `close()` or a refusal, which it throws. */
+/**
+ * An async iterator; leaving a `for await` loop closes it. It ends only by `close()` or a refusal, which it throws.
+ */
 export interface Watch<T extends Topic> extends AsyncIterableIterator<TopicEvents[T]> {
   readonly topic: T;
   close(): void;
 }
 
-// --- errors ------------------------------------------------------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------------------------------------
 
 /** Codes of the protocol's registry, as the server sends them. */
 export type RegistryCode =
-  | "UNAUTHENTICATED" | "FORBIDDEN" | "SESSION_NOT_FOUND" | "SESSION_NOT_OPEN" | "DUPLICATE_MESSAGE"
-  | "SESSION_ALREADY_EXISTS" | "INVALID_ENVELOPE" | "UNSUPPORTED_PROTOCOL_VERSION" | "MODE_NOT_SUPPORTED"
-  | "PAYLOAD_TOO_LARGE" | "RATE_LIMITED" | "INVALID_SESSION_ID" | "INTERNAL_ERROR" | "UNKNOWN_POLICY_VERSION"
-  | "POLICY_DENIED" | "INVALID_POLICY_DEFINITION" | "REGISTRY_READ_ONLY" | "INVALID_REQUEST" | "STREAM_LAGGED"
-  | "AGENT_NOT_FOUND" | "HISTORY_UNAVAILABLE" | "RECEIPT_UNAVAILABLE" | "UNIMPLEMENTED" | "UNAVAILABLE";
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN"
+  | "SESSION_NOT_FOUND"
+  | "SESSION_NOT_OPEN"
+  | "DUPLICATE_MESSAGE"
+  | "SESSION_ALREADY_EXISTS"
+  | "INVALID_ENVELOPE"
+  | "UNSUPPORTED_PROTOCOL_VERSION"
+  | "MODE_NOT_SUPPORTED"
+  | "PAYLOAD_TOO_LARGE"
+  | "RATE_LIMITED"
+  | "INVALID_SESSION_ID"
+  | "INTERNAL_ERROR"
+  | "UNKNOWN_POLICY_VERSION"
+  | "POLICY_DENIED"
+  | "INVALID_POLICY_DEFINITION"
+  | "REGISTRY_READ_ONLY"
+  | "INVALID_REQUEST"
+  | "STREAM_LAGGED"
+  | "AGENT_NOT_FOUND"
+  | "HISTORY_UNAVAILABLE"
+  | "RECEIPT_UNAVAILABLE"
+  | "UNIMPLEMENTED"
+  | "UNAVAILABLE";
 
 /** Codes of this client itself. */
 export type ClientCode = "CLIENT_CLOSED" | "CONNECTION_LOST" | "QUEUE_FULL";
@@ -267,7 +291,10 @@ export class MacpError extends Error {
   readonly code: RegistryCode | ClientCode | (string & {});
   readonly session_id: string;
   readonly message_id: string;
-  /** Decoded, where the code has any: `denials` of `POLICY_DENIED`, `lowest_available_sequence` of `HISTORY_UNAVAILABLE`. */
+  /**
+   * Decoded, where the code has any: `denials` of `POLICY_DENIED`, `lowest_available_sequence` of
+   * `HISTORY_UNAVAILABLE`.
+   */
   readonly details: unknown;
   /** Whether the same request may succeed later unchanged; a send with the same `message_id`. */
   readonly retryable: boolean;
@@ -276,11 +303,11 @@ export class MacpError extends Error {
 /** Gives back the Ack of an accepted or duplicate envelope; throws the `MacpError` of a refused one. */
 export function accepted(ack: Ack): Ack;
 
-// --- modes -------------------------------------------------------------------------------------------------------------
+// --- modes ---------------------------------------------------------------------------------------------------------
 
 /**
- * One session as this client's sender takes part in it. Each message type has a method of its name that takes its payload
- * and gives its Ack. `session_id` is chosen at random if none is given.
+ * One session as this client's sender takes part in it. Each message type has a method of its name that takes its
+ * payload and gives its Ack. `session_id` is chosen at random if none is given.
  */
 export class Session {
   readonly client: MacpClient;
@@ -291,8 +318,8 @@ export class Session {
   /** Any message type of the mode; `payload_b64` where the mode has no schema. */
   send(message_type: string, payload?: object, options?: RequestOptions & { message_id?: string }): Promise<Ack>;
   /**
-   * Ends the session with its outcome. Defaults: a random `commitment_id`, and the versions the session was started with
-   * (asked from the server if this object did not start it).
+   * Ends the session with its outcome. Defaults: a random `commitment_id`, and the versions the session was started
+   * with (asked from the server if this object did not start it).
    */
   commit(payload: CommitPayload, options?: RequestOptions): Promise<Ack>;
   subscribe(options?: SubscribeOptions): Subscription;
@@ -398,11 +425,15 @@ export interface CommitPayload {
   supersedes?: { session_id: string; commitment_hash: string };
 }
 
-// --- the protocol's messages ---------------------------------------------------------------------------------------------
+// --- the protocol's messages ---------------------------------------------------------------------------------------
 
 export type SessionState =
-  | "SESSION_STATE_UNSPECIFIED" | "SESSION_STATE_OPEN" | "SESSION_STATE_RESOLVED" | "SESSION_STATE_EXPIRED"
-  | "SESSION_STATE_SUSPENDED" | "SESSION_STATE_CANCELLED";
+  | "SESSION_STATE_UNSPECIFIED"
+  | "SESSION_STATE_OPEN"
+  | "SESSION_STATE_RESOLVED"
+  | "SESSION_STATE_EXPIRED"
+  | "SESSION_STATE_SUSPENDED"
+  | "SESSION_STATE_CANCELLED";
 
 export interface Envelope {
   macp_version: string;
@@ -451,8 +482,12 @@ export interface SessionMetadata {
 
 export interface SessionLifecycleEvent {
   event_type:
-    | "EVENT_TYPE_CREATED" | "EVENT_TYPE_RESOLVED" | "EVENT_TYPE_EXPIRED" | "EVENT_TYPE_SUSPENDED"
-    | "EVENT_TYPE_RESUMED" | "EVENT_TYPE_CANCELLED";
+    | "EVENT_TYPE_CREATED"
+    | "EVENT_TYPE_RESOLVED"
+    | "EVENT_TYPE_EXPIRED"
+    | "EVENT_TYPE_SUSPENDED"
+    | "EVENT_TYPE_RESUMED"
+    | "EVENT_TYPE_CANCELLED";
   session: SessionMetadata;
   observed_at_unix_ms: number;
 }
@@ -534,10 +569,7 @@ export interface Rpcs {
   CancelSession: [{ session_id: string; reason?: string }, { ack: Ack }];
   SuspendSession: [{ session_id: string; reason?: string }, { ack: Ack }];
   ResumeSession: [{ session_id: string; reason?: string }, { ack: Ack }];
-  ListSessions: [
-    { page_size?: number; page_token?: string },
-    { sessions: SessionMetadata[]; next_page_token: string },
-  ];
+  ListSessions: [{ page_size?: number; page_token?: string }, { sessions: SessionMetadata[]; next_page_token: string }];
   GetManifest: [{ agent_id?: string }, { manifest: Record<string, any> }];
   ListModes: [Empty, { modes: ModeDescriptor[] }];
   ListExtModes: [Empty, { modes: ModeDescriptor[] }];

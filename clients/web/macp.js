@@ -1,39 +1,47 @@
 // MACP in the browser: a client of macp-gateway in one module. What it promises is said in macp.d.ts.
 //
-// Top-down: MacpClient (what callers see) → Session (one session of a mode) → Connection (keeps one link, makes it again,
-// repeats what was not answered) → Feed and Reader (subscriptions and watches) → SocketLink, HttpLink (the two links).
-// A link takes client frames and gives server frames, as docs/websocket.md has them. HttpLink speaks the same frames and
-// turns them into requests and event streams, so that nothing above it knows which link there is.
+// Top-down: MacpClient (what callers see) → Session (one session of a mode) → Connection (keeps one link, makes it
+// again, repeats what was not answered) → Feed and Reader (subscriptions and watches) → SocketLink, HttpLink (the two
+// links). A link takes client frames and gives server frames, as docs/websocket.md has them. HttpLink turns them into
+// requests and event streams, so that nothing above it knows which link there is.
 
 /** Where reconnecting stops to become slower, and from where it begins, in ms. */
 const BACKOFF = [500, 30_000];
 /** A link that lived this long was a good one: backoff starts anew. */
 const STABLE = 5_000;
-/** Until a link must stand, and until a ping must be answered. */
+/** Until a link must stand; where there is a fallback, until WebSocket must; and until a ping must be answered. */
 const OPEN_WITHIN = 10_000;
+const SOCKET_WITHIN = 5_000;
 const PONG_WITHIN = 10_000;
 /** The same when the page has just come back and the link is under suspicion. */
 const SUSPECT_WITHIN = 3_000;
-/** From the fallback, WebSocket is tried again after this time, and then ever more seldom. */
-const UPGRADE = [60_000, 600_000];
+/** From the fallback, WebSocket is tried again after this time, and then ever more seldom. Soon, for it may have been
+ * only the moment: a server that starts answers the one a little earlier than the other. */
+const UPGRADE = [5_000, 600_000];
 /** Event streams at a time: browsers open six HTTP/1.1 connections to a host, and requests need some. */
 const STREAMS = 4;
 /** How long a stream keeps its place while others wait for one. */
 const TURN = 1_000;
 /**
- * A stream from which nothing came for so long, not even a keepalive comment (every 15 s), is dead; so is the connection of
- * a request that has no answer by then (the server gives up after 30 s).
+ * A stream from which nothing came for so long, not even a keepalive comment (every 15 s), is dead; so is the
+ * connection of a request that has no answer by then (the server gives up after 30 s).
  */
 const SILENCE = 45_000;
 /** Characters of envelopes that may wait for one reader; at least one envelope always may. */
 const READER_CHARS = 8 << 20;
 
-const RETRYABLE = new Set(
-  ["RATE_LIMITED", "INTERNAL_ERROR", "STREAM_LAGGED", "UNAVAILABLE", "CONNECTION_LOST", "QUEUE_FULL"]);
+const RETRYABLE = new Set([
+  "RATE_LIMITED",
+  "INTERNAL_ERROR",
+  "STREAM_LAGGED",
+  "UNAVAILABLE",
+  "CONNECTION_LOST",
+  "QUEUE_FULL",
+]);
 /** Calls that may be made twice. */
 const REPEATABLE = /^(Get|List|Initialize$|WhatIfReplay$|CancelSession$)/;
 
-// --- errors ------------------------------------------------------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------------------------------------
 
 export class MacpError extends Error {
   constructor({ code, message, session_id = "", message_id = "", details }) {
@@ -87,14 +95,15 @@ function base64url(text) {
   return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 }
 
-// --- what callers see ----------------------------------------------------------------------------------------------------
+// --- what callers see ----------------------------------------------------------------------------------------------
 
 export class MacpClient extends EventTarget {
   #connection;
 
   constructor(options = {}) {
     super();
-    this.#connection = new Connection(options, (status) => this.dispatchEvent(new CustomEvent("status", { detail: status })));
+    const tell = (detail) => this.dispatchEvent(new CustomEvent("status", { detail }));
+    this.#connection = new Connection(options, tell);
   }
 
   get status() {
@@ -215,7 +224,7 @@ for (const [name, [mode, ...types]] of Object.entries(MODES)) {
   };
 }
 
-// --- one link after the other ----------------------------------------------------------------------------------------------
+// --- one link after the other --------------------------------------------------------------------------------------
 
 class Connection {
   /** The link in use; `next` is the WebSocket that waits to replace the fallback, and holds new requests back. */
@@ -282,10 +291,12 @@ class Connection {
 
   #timer(name, callback, ms) {
     this.env.clearTimeout(this.#timers[name]);
-    this.#timers[name] = callback && this.env.setTimeout(() => {
-      this.#timers[name] = undefined;
-      callback();
-    }, ms);
+    this.#timers[name] =
+      callback &&
+      this.env.setTimeout(() => {
+        this.#timers[name] = undefined;
+        callback();
+      }, ms);
   }
 
   ready() {
@@ -346,17 +357,19 @@ class Connection {
     if (ticket || auth === "ticket") url.searchParams.set("ticket", await this.#ticket());
     else token = await this.bearer();
     if (token !== undefined && auth === "subprotocol") protocols.push(`macp.bearer.${base64url(token)}`);
-    return this.#opened((on) => new SocketLink(this, url.href, protocols, auth === "frame" ? token : undefined, on));
+    const within = this.options.transport === "auto" ? SOCKET_WITHIN : OPEN_WITHIN;
+    const make = (on) => new SocketLink(this, url.href, protocols, auth === "frame" ? token : undefined, on);
+    return this.#opened(within, make);
   }
 
   #openHttp() {
-    return this.#opened((on) => new HttpLink(this, on));
+    return this.#opened(OPEN_WITHIN, (on) => new HttpLink(this, on));
   }
 
   /** Waits until a new link stands. Its frames go to `#frame`, its end to `#lost`. */
-  #opened(make) {
+  #opened(within, make) {
     return new Promise((resolve, reject) => {
-      const late = this.env.setTimeout(() => fail(lostError("the server did not answer in time")), OPEN_WITHIN);
+      const late = this.env.setTimeout(() => fail(lostError("the server did not answer in time")), within);
       const fail = (error) => {
         this.env.clearTimeout(late);
         link?.close();
@@ -421,10 +434,14 @@ class Connection {
   }
 
   #heartbeat(link) {
-    this.#timer("heartbeat", () => {
-      this.ping(PONG_WITHIN).catch(() => {});
-      this.#heartbeat(link);
-    }, link.heartbeat);
+    this.#timer(
+      "heartbeat",
+      () => {
+        this.ping(PONG_WITHIN).catch(() => {});
+        this.#heartbeat(link);
+      },
+      link.heartbeat,
+    );
   }
 
   // - losing one -
@@ -488,9 +505,10 @@ class Connection {
     this.link = this.next = null;
     for (const request of [...this.#pending.values(), ...this.#asked.values()]) request.reject(error);
     this.#asked.clear();
-    for (const feed of [...this.feeds.values()]) feed.fail(error.code === "CLIENT_CLOSED" ? null : error);
+    const why = error.code === "CLIENT_CLOSED" ? null : error;
+    for (const feed of [...this.feeds.values()]) feed.fail(why);
     this.#ready.reject(error);
-    this.#set({ state: "closed", transport: null, retryInMs: null, error: error.code === "CLIENT_CLOSED" ? null : error });
+    this.#set({ state: "closed", transport: null, retryInMs: null, error: why });
   }
 
   // - from the fallback back to WebSocket -
@@ -542,7 +560,9 @@ class Connection {
         signal?.removeEventListener("abort", abort);
         end(value);
       };
-      const request = { id, kind, text, lane, repeatable, link: null, resolve: settle(resolve), reject: settle(reject) };
+      const request = { id, kind, text, lane, repeatable, link: null };
+      request.resolve = settle(resolve);
+      request.reject = settle(reject);
       const abort = () => request.reject(signal.reason);
       signal?.addEventListener("abort", abort);
       this.#pending.set(id, request);
@@ -556,7 +576,7 @@ class Connection {
     const { maxFrame } = this.link;
     // 64 bytes of id and names; UTF-8 has at most three bytes for a UTF-16 unit.
     if (request.text.length * 3 + 64 > maxFrame && new TextEncoder().encode(request.text).length + 64 > maxFrame) {
-      const message = `the message is larger than the ${maxFrame} bytes that the server takes (MACP_HTTP_MAX_BODY_BYTES)`;
+      const message = `the server takes messages of at most ${maxFrame} bytes (MACP_HTTP_MAX_BODY_BYTES)`;
       return request.reject(new MacpError({ code: "PAYLOAD_TOO_LARGE", message }));
     }
     request.link = this.link;
@@ -564,8 +584,8 @@ class Connection {
   }
 
   /**
-   * Asks something that concerns only the present link. At once, and not in a promise, is the answer handed on: the frames
-   * behind it must find everything prepared.
+   * Asks something that concerns only the present link. The answer is handed on at once, and not in a promise: the
+   * frames behind it must find everything prepared.
    */
   ask(kind, body, { resolve, reject = () => {} }) {
     const id = String(++this.#ids);
@@ -638,11 +658,11 @@ class Connection {
   }
 }
 
-// --- subscriptions and watches -------------------------------------------------------------------------------------------
+// --- subscriptions and watches -------------------------------------------------------------------------------------
 
 /**
- * What the link is asked for on behalf of all readers of one session or topic, since a connection has one subscription for
- * each. `wire` says how far that is: "idle", "opening", "open", "closing".
+ * What the link is asked for on behalf of all readers of one session or topic, since a connection has one
+ * subscription for each. `wire` says how far that is: "idle", "opening", "open", "closing".
  */
 class Feed {
   readers = new Set();
@@ -773,7 +793,10 @@ class SessionFeed extends Feed {
     }
   }
 
-  /** A heartbeat told the session's newest sequence. If the one before is not here yet and nothing moves, it got lost. */
+  /**
+   * A heartbeat told the session's newest sequence. If the one before is not here yet and nothing moves, it got
+   * lost.
+   */
   head(sequence) {
     if (this.wire === "open" && this.promised > this.position && this.seen === this.position) {
       this.position = Infinity;
@@ -1030,7 +1053,7 @@ class TopicReader extends Reader {
   finished() {}
 }
 
-// --- link: WebSocket -----------------------------------------------------------------------------------------------------
+// --- link: WebSocket -----------------------------------------------------------------------------------------------
 
 class SocketLink {
   transport = "websocket";
@@ -1081,7 +1104,7 @@ class SocketLink {
   }
 }
 
-// --- link: requests and event streams ---------------------------------------------------------------------------------------
+// --- link: requests and event streams ------------------------------------------------------------------------------
 
 /** One request: its successful response, or a MacpError. */
 async function fetched(connection, path, { method = "POST", text, headers, signal }) {
@@ -1105,15 +1128,23 @@ async function fetched(connection, path, { method = "POST", text, headers, signa
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  const error = new MacpError(body?.error?.code ? body.error : { code: codeOf(response.status), message: `${path}: HTTP ${response.status}` });
+  const { status } = response;
+  const error = new MacpError(body?.error?.code ? body.error : { code: codeOf(status), message: `${path}: ${status}` });
   error.delay = 1_000 * (Number(response.headers.get("Retry-After")) || 0);
   throw error;
 }
 
+const CODES = {
+  401: "UNAUTHENTICATED",
+  403: "FORBIDDEN",
+  413: "PAYLOAD_TOO_LARGE",
+  429: "RATE_LIMITED",
+  500: "INTERNAL_ERROR",
+};
+
 /** What a status means that comes without a code: from a proxy, or from HTTP itself. */
 function codeOf(status) {
-  const codes = { 401: "UNAUTHENTICATED", 403: "FORBIDDEN", 413: "PAYLOAD_TOO_LARGE", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR" };
-  return codes[status] ?? (status > 500 ? "UNAVAILABLE" : "INVALID_REQUEST");
+  return CODES[status] ?? (status > 500 ? "UNAVAILABLE" : "INVALID_REQUEST");
 }
 
 async function answer(connection, path, options) {
@@ -1190,8 +1221,12 @@ class HttpLink {
     const { signal } = this.#closed;
     // A ticket is good for a stream and for nothing else.
     if (this.#ticketed) await answer(this.#connection, "/.well-known/macp.json", { method: "GET", signal });
-    else if (this.#connection.token === undefined) await answer(this.#connection, "/macp/v1/ListModes", { text: "{}", signal });
-    else await answer(this.#connection, "/macp/v1/ListSessions", { text: '{"page_size":1}', signal });
+    else if (this.#connection.token === undefined) await this.#ask("ListModes", "{}", signal);
+    else await this.#ask("ListSessions", '{"page_size":1}', signal);
+  }
+
+  #ask(method, text, signal) {
+    return answer(this.#connection, `/macp/v1/${method}`, { text, signal });
   }
 
   get #ticketed() {
@@ -1232,9 +1267,13 @@ class HttpLink {
       done.then(() => this.#lanes.get(lane) === done && this.#lanes.delete(lane));
     } else if (kind === "call") {
       const { method, request } = body;
-      this.#request(id, encodeURIComponent(method), JSON.stringify(request), (response) => ({ result: { method, response } }));
+      const frame = (response) => ({ result: { method, response } });
+      this.#request(id, encodeURIComponent(method), JSON.stringify(request), frame);
     } else if (kind === "ping") {
-      this.#probe().then(() => this.#emit({ id, pong: {} }), (error) => this.#fault(error));
+      this.#probe().then(
+        () => this.#emit({ id, pong: {} }),
+        (error) => this.#fault(error),
+      );
     } else if (kind === "authenticate") {
       queueMicrotask(() => this.#emit({ id, authenticated: { sender: "" } }));
     } else if (kind === "subscribe" || kind === "watch") {
@@ -1254,8 +1293,11 @@ class HttpLink {
     this.#requests++;
     const late = this.#connection.env.setTimeout(() => this.#fault(lostError(`${method} was not answered`)), SILENCE);
     try {
-      if (this.#ticketed) throw new MacpError({ code: "UNAUTHENTICATED", message: "a ticket is good for following sessions; without WebSocket a token is needed for all else" });
-      this.#emit({ id, ...frame(await answer(this.#connection, `/macp/v1/${method}`, { text, signal })) });
+      if (this.#ticketed) {
+        const message = "without WebSocket a ticket is good for following sessions, and a token needed for all else";
+        throw new MacpError({ code: "UNAUTHENTICATED", message });
+      }
+      this.#emit({ id, ...frame(await this.#ask(method, text, signal)) });
     } catch (error) {
       if (error.code === "CONNECTION_LOST") this.#fault(error);
       else this.#emit({ id, error });
@@ -1269,7 +1311,10 @@ class HttpLink {
 
   #turn;
 
-  /** Starts what may run. If others wait, the oldest stream has had its turn soon; signals are not kept, so they stay. */
+  /**
+   * Starts what may run. If others wait, the oldest stream has had its turn soon; signals are not kept, so they
+   * stay.
+   */
   #pump() {
     while (this.#waiting.length && this.#running.size < STREAMS) {
       const stream = this.#waiting.shift();
@@ -1357,7 +1402,11 @@ class HttpLink {
 
   /** The frame with which the subscription is over. */
   async #follow(stream, tell) {
-    const { session_id, after_sequence, control: { signal } } = stream;
+    const {
+      session_id,
+      after_sequence,
+      control: { signal },
+    } = stream;
     const path = `/macp/v1/sessions/${encodeURIComponent(session_id)}`;
     const subscribed = { session_id, after_sequence };
     if (stream.snapshot && !this.#ticketed) {

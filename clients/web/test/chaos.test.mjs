@@ -57,7 +57,11 @@ async function run(seed) {
     () => acks.push(client.send({ session_id: pick(SESSIONS), message_type: "Vote", message_id: `own-${++sent}` })),
     () => readers.length < 12 && follow(),
     () => readers.length && pick(readers).read(1 + Math.floor(random() * 5)),
-    () => (server.refuse = random() < 0.2 ? ({ subscribe }) => subscribe && { error: { code: "INTERNAL_ERROR", message: "" } } : () => undefined),
+    () =>
+      (server.refuse =
+        random() < 0.2
+          ? ({ subscribe }) => subscribe && { error: { code: "INTERNAL_ERROR", message: "" } }
+          : () => undefined),
     // What was sent arrives, and the answer does not.
     () => (world.lossy = random() < 0.5 ? ({ path }) => path.endsWith("/Send") : undefined),
   ];
@@ -84,11 +88,16 @@ async function run(seed) {
     assert.equal(subscription.ended.last_sequence, all.length);
   }
   for (const id of SESSIONS) {
-    const own = server.session(id).envelopes.map(({ message_id }) => message_id).filter((one) => one.startsWith("own-"));
+    const own = server
+      .session(id)
+      .envelopes.map(({ message_id }) => message_id)
+      .filter((one) => one.startsWith("own-"));
     const inOrder = [...new Set(own)].sort((one, two) => one.slice(4) - two.slice(4));
     assert.deepEqual(own, inOrder, `sends of session ${id}: once, in order`);
   }
-  const accepted = SESSIONS.flatMap((id) => server.session(id).envelopes).filter(({ message_id }) => message_id.startsWith("own-"));
+  const accepted = SESSIONS.flatMap((id) => server.session(id).envelopes).filter(({ message_id }) =>
+    message_id.startsWith("own-"),
+  );
   assert.equal(accepted.length, sent);
   client.close();
   await settle();

@@ -14,7 +14,10 @@ async function opened(world, options) {
 }
 
 async function code(promise) {
-  const error = await promise.then((value) => assert.fail(`answered: ${JSON.stringify(value)}`), (it) => it);
+  const error = await promise.then(
+    (value) => assert.fail(`answered: ${JSON.stringify(value)}`),
+    (it) => it,
+  );
   assert(error instanceof MacpError, String(error));
   return error.code;
 }
@@ -45,7 +48,13 @@ test("the token may be exchanged for a ticket, a new one for each connection", a
   await world.cut();
   await world.advance(1_000);
   const [first, second] = world.sockets.map(({ url, protocols }) => [url.searchParams.get("ticket"), protocols.length]);
-  assert.deepEqual([first, second], [["t1", 1], ["t2", 1]]);
+  assert.deepEqual(
+    [first, second],
+    [
+      ["t1", 1],
+      ["t2", 1],
+    ],
+  );
 });
 
 test("a page without the token gets its tickets elsewhere", async () => {
@@ -56,7 +65,10 @@ test("a page without the token gets its tickets elsewhere", async () => {
   await world.cut();
   await world.advance(1_000);
   assert.equal(client.status.state, "open");
-  assert.deepEqual(world.sockets.map(({ url }) => url.search), ["?ticket=a", "?ticket=b"]);
+  assert.deepEqual(
+    world.sockets.map(({ url }) => url.search),
+    ["?ticket=a", "?ticket=b"],
+  );
 });
 
 test("a token function is asked for each connection", async () => {
@@ -145,7 +157,12 @@ test("a link that lived for a while resets the backoff; one that dies at once do
 });
 
 test("coming back online, to the foreground or from the back/forward cache ends the waiting", async () => {
-  for (const [target, name] of [["window", "online"], ["window", "pageshow"], ["document", "visibilitychange"], ["document", "resume"]]) {
+  for (const [target, name] of [
+    ["window", "online"],
+    ["window", "pageshow"],
+    ["document", "visibilitychange"],
+    ["document", "resume"],
+  ]) {
     const world = new World();
     world.down = true;
     const client = world.client();
@@ -267,15 +284,26 @@ test("send fills in what every envelope needs and gives the Ack, accepted or not
   assert.equal(ack.ok, true);
   const [{ envelope }] = world.posted("send");
   assert.match(envelope.message_id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-  assert.deepEqual({ ...envelope, message_id: 0 }, {
-    macp_version: "1.0", mode: "m", session_id: "s", message_id: 0, message_type: "Vote", payload: { a: 1 },
-  });
+  assert.deepEqual(
+    { ...envelope, message_id: 0 },
+    {
+      macp_version: "1.0",
+      mode: "m",
+      session_id: "s",
+      message_id: 0,
+      message_type: "Vote",
+      payload: { a: 1 },
+    },
+  );
   const details = Buffer.from('{"denials":[{"code":"veto","message":"nein, ü"}]}').toString("base64");
   const error = { code: "POLICY_DENIED", message: "no", session_id: "s", message_id: "m", details };
   world.server.refuse = () => ({ ack: { ok: false, error } });
   const refused = await client.send(vote(1));
   assert.equal(refused.error.code, "POLICY_DENIED");
-  assert.throws(() => accepted(refused), (it) => it instanceof MacpError && it.details.denials[0].message === "nein, ü");
+  assert.throws(
+    () => accepted(refused),
+    (it) => it instanceof MacpError && it.details.denials[0].message === "nein, ü",
+  );
   assert.equal(accepted(ack), ack);
 });
 
@@ -287,8 +315,14 @@ test("what is asked for before there is a link is sent when there is one, in ord
   await world.advance(10_000);
   world.down = false;
   await world.advance(30_000);
-  assert.deepEqual((await acks).map(({ message_id }) => message_id), ["v1", "v2", "v3"]);
-  assert.deepEqual(world.server.session("s").envelopes.map(({ message_id }) => message_id), ["v1", "v2", "v3"]);
+  assert.deepEqual(
+    (await acks).map(({ message_id }) => message_id),
+    ["v1", "v2", "v3"],
+  );
+  assert.deepEqual(
+    world.server.session("s").envelopes.map(({ message_id }) => message_id),
+    ["v1", "v2", "v3"],
+  );
 });
 
 test("sends without an Ack are repeated with the same message_id and happen once", async () => {
@@ -304,8 +338,14 @@ test("sends without an Ack are repeated with the same message_id and happen once
   world.server.refuse = () => undefined;
   await world.cut();
   await world.advance(1_000);
-  assert.deepEqual((await Promise.all(acks)).map(({ duplicate }) => duplicate), [true, false]);
-  assert.deepEqual(world.server.session("s").envelopes.map(({ message_id }) => message_id), ["v1", "v2"]);
+  assert.deepEqual(
+    (await Promise.all(acks)).map(({ duplicate }) => duplicate),
+    [true, false],
+  );
+  assert.deepEqual(
+    world.server.session("s").envelopes.map(({ message_id }) => message_id),
+    ["v1", "v2"],
+  );
 });
 
 test("what the caller changes after send is not sent", async () => {
@@ -330,8 +370,14 @@ test("UNAVAILABLE says that nothing happened: the send waits for a better link, 
   await settle();
   world.server.refuse = () => undefined;
   await world.advance(5_000);
-  assert.deepEqual((await acks).map(({ ok }) => ok), [true, true, true]);
-  assert.deepEqual(world.server.session("s").envelopes.map(({ message_id }) => message_id), ["v1", "v2", "v3"]);
+  assert.deepEqual(
+    (await acks).map(({ ok }) => ok),
+    [true, true, true],
+  );
+  assert.deepEqual(
+    world.server.session("s").envelopes.map(({ message_id }) => message_id),
+    ["v1", "v2", "v3"],
+  );
 });
 
 test("calls that read are repeated; of others that were on their way the outcome is unknown", async () => {
@@ -415,7 +461,10 @@ test("close ends everything and leaves nothing behind", async () => {
   client.close();
   client.close();
   assert.deepEqual(await Promise.all(waiting.map(code)), ["CLIENT_CLOSED", "CLIENT_CLOSED"]);
-  assert.deepEqual((await Promise.all(nexts)).map(({ done }) => done), [true, true]);
+  assert.deepEqual(
+    (await Promise.all(nexts)).map(({ done }) => done),
+    [true, true],
+  );
   assert.equal(socket.closed, 1000);
   assert.equal(await code(client.ready()), "CLIENT_CLOSED");
   assert.equal(await code(client.call("ListModes")), "CLIENT_CLOSED");
@@ -431,7 +480,9 @@ test("the status is told as it changes", async () => {
   const world = new World();
   const states = [];
   const client = world.client();
-  client.addEventListener("status", ({ detail }) => states.push([detail.state, detail.transport, detail.attempt, detail.error?.code]));
+  client.addEventListener("status", ({ detail }) =>
+    states.push([detail.state, detail.transport, detail.attempt, detail.error?.code]),
+  );
   await client.ready();
   await world.cut();
   await world.advance(1_000);
@@ -474,7 +525,10 @@ test("each message type of each mode has a method of its name", async () => {
     const session = client[mode](`session-${mode}`);
     for (const name of names) await session[name]({ n: 1 }, { message_id: `${mode} ${name}` });
     const said = world.server.session(`session-${mode}`).envelopes;
-    assert.deepEqual(said.map(({ message_type }) => message_type), names.map((name) => name[0].toUpperCase() + name.slice(1)));
+    assert.deepEqual(
+      said.map(({ message_type }) => message_type),
+      names.map((name) => name[0].toUpperCase() + name.slice(1)),
+    );
     const id = mode === "multiRound" ? "ext.multi_round.v1" : `macp.mode.${mode}.v1`;
     assert(said.every((one) => one.mode === id && one.payload.n === 1 && one.message_id.startsWith(mode)));
   }
@@ -488,9 +542,18 @@ test("a commitment repeats the versions of the start, or of the session if anoth
   await own.start({ intent: "x", participants: [], configuration_version: "9" });
   await own.commit(outcome);
   const [start, commitment] = world.server.session(own.session_id).envelopes.map(({ payload }) => payload);
-  assert.deepEqual(start, { mode_version: "1.0.0", configuration_version: "9", ttl_ms: 600_000, intent: "x", participants: [] });
+  assert.deepEqual(start, {
+    mode_version: "1.0.0",
+    configuration_version: "9",
+    ttl_ms: 600_000,
+    intent: "x",
+    participants: [],
+  });
   assert.match(commitment.commitment_id, /^[0-9a-f-]{36}$/);
-  assert.deepEqual({ ...commitment, commitment_id: 0 }, { commitment_id: 0, mode_version: "1.0.0", configuration_version: "9", ...outcome });
+  assert.deepEqual(
+    { ...commitment, commitment_id: 0 },
+    { commitment_id: 0, mode_version: "1.0.0", configuration_version: "9", ...outcome },
+  );
   world.server.session("other");
   await client.quorum("other").commit({ ...outcome, commitment_id: "c" });
   const [{ payload }] = world.server.session("other").envelopes;
@@ -505,8 +568,14 @@ test("a session can be read and controlled, and carry payloads without a schema"
   assert.deepEqual(world.posted("send")[0].envelope.payload_b64, "NDI=");
   assert.equal("payload" in world.posted("send")[0].envelope, false);
   for (const name of ["cancel", "suspend", "resume"]) assert.equal((await session[name]("why")).ok, true);
-  assert.deepEqual(world.posted("call").map(({ method, request }) => [method, request.reason]),
-    [["CancelSession", "why"], ["SuspendSession", "why"], ["ResumeSession", "why"]]);
+  assert.deepEqual(
+    world.posted("call").map(({ method, request }) => [method, request.reason]),
+    [
+      ["CancelSession", "why"],
+      ["SuspendSession", "why"],
+      ["ResumeSession", "why"],
+    ],
+  );
   assert.equal((await session.metadata()).session_id, "poll");
   assert.equal((await session.receipt()).schema, "macp-receipt/1");
 });

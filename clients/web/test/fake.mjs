@@ -74,7 +74,7 @@ export class World {
 
   /** Moves the clock while streams get their keepalive comments. */
   async quiet(ms) {
-    for (const until = this.time + ms; this.time < until; ) {
+    for (const until = this.time + ms; this.time < until;) {
       for (const stream of this.server.streams) stream.raw(": keepalive\n\n");
       await this.advance(Math.min(15_000, until - this.time));
     }
@@ -86,7 +86,10 @@ export class World {
 
   /** Frames that clients have sent over WebSocket, of one kind. */
   posted(kind) {
-    return this.sockets.flatMap((socket) => socket.received).filter((frame) => kind in frame).map((frame) => frame[kind]);
+    return this.sockets
+      .flatMap((socket) => socket.received)
+      .filter((frame) => kind in frame)
+      .map((frame) => frame[kind]);
   }
 
   /** Cuts what is open. */
@@ -300,16 +303,23 @@ export class Server {
       if (socket.watches.has(watch.topic)) throw new Error("a second watch");
       socket.watches.add(watch.topic);
       answer({ watching: watch });
-      if (watch.topic !== "SIGNALS") socket.tell({ id, event: { topic: watch.topic, [watch.topic.toLowerCase()]: { first: true } } });
+      if (watch.topic !== "SIGNALS")
+        socket.tell({ id, event: { topic: watch.topic, [watch.topic.toLowerCase()]: { first: true } } });
     } else if (unwatch) {
       socket.watches.delete(unwatch.topic);
       answer({ unwatched: unwatch });
     } else if (ping) {
-      const subscriptions = [...socket.subscriptions.keys()].map((session_id) =>
-        ({ session_id, high_water_sequence: this.session(session_id).envelopes.length }));
+      const subscriptions = [...socket.subscriptions.keys()].map((session_id) => ({
+        session_id,
+        high_water_sequence: this.session(session_id).envelopes.length,
+      }));
       answer({ pong: { server_time_unix_ms: 1, subscriptions } });
     } else if (authenticate) {
-      answer(this.knows(authenticate.token) ? { authenticated: { sender: authenticate.token } } : { error: this.#error("UNAUTHENTICATED") });
+      answer(
+        this.knows(authenticate.token)
+          ? { authenticated: { sender: authenticate.token } }
+          : { error: this.#error("UNAUTHENTICATED") },
+      );
       if (!this.knows(authenticate.token)) socket.lose(4401);
     }
   }
@@ -321,11 +331,13 @@ export class Server {
     const reply = (status, json, more = {}) => new Response(JSON.stringify(json), { status, headers: more });
     const fail = (status, code) => reply(status, { error: this.#error(code) });
     const refusal = this.refuse({ method, path, body });
-    if (refusal) return refusal.status ? reply(refusal.status, refusal.body ?? {}, refusal.headers) : reply(200, refusal);
+    if (refusal)
+      return refusal.status ? reply(refusal.status, refusal.body ?? {}, refusal.headers) : reply(200, refusal);
     const [, last] = /([^/]+)$/.exec(path);
     if (path === "/.well-known/macp.json" || last === "ListModes") return reply(200, {});
     const ticket = query.get("ticket");
-    if (ticket ? !this.tickets.delete(ticket) : token === undefined || !this.knows(token)) return fail(401, "UNAUTHENTICATED");
+    if (ticket ? !this.tickets.delete(ticket) : token === undefined || !this.knows(token))
+      return fail(401, "UNAUTHENTICATED");
     if (path === "/macp/ticket") {
       const issued = `t${++this.issued}`;
       this.tickets.add(issued);
@@ -338,16 +350,20 @@ export class Server {
       if (error) return reply(409, { error });
       const stream = this.#stream(signal, { "MACP-High-Water-Sequence": String(high_water_sequence) });
       const subscription = { session_id, at: after_sequence, end: () => {} };
-      stream.feed = () => this.#feed(subscription, ({ envelope, ended }) => {
-        if (envelope) stream.send({ id: envelope.sequence, data: { envelope: envelope.envelope } });
-        if (ended) stream.send({ event: "ended", data: ended }), stream.cut();
-      });
+      stream.feed = () =>
+        this.#feed(subscription, ({ envelope, ended }) => {
+          if (envelope) stream.send({ id: envelope.sequence, data: { envelope: envelope.envelope } });
+          if (ended) (stream.send({ event: "ended", data: ended }), stream.cut());
+        });
       stream.feed();
       return stream.response;
     }
     if (session_id) return reply(200, this.call("GetSession", { session_id }));
     if (last.startsWith("Watch")) {
-      const topic = last.slice(5).replace(/(?<=.)[A-Z]/g, "_$&").toUpperCase();
+      const topic = last
+        .slice(5)
+        .replace(/(?<=.)[A-Z]/g, "_$&")
+        .toUpperCase();
       const stream = this.#stream(signal, {});
       stream.topic = topic;
       if (topic !== "SIGNALS") stream.send({ data: { first: true } });

@@ -39,14 +39,20 @@ test("the API is the same: Acks, refusals, calls, subscriptions, watches", async
   assert.deepEqual(subscription.ended, { session_id: "s", state: "SESSION_STATE_RESOLVED", last_sequence: 3 });
   assert.deepEqual(watched, [{ first: true }, { change: 1 }]);
   assert.equal((await client.call("GetSession", { session_id: "s" })).metadata.session_id, "s");
-  await assert.rejects(client.call("GetSession", { session_id: "nope" }), { code: "SESSION_NOT_FOUND", session_id: "nope" });
+  await assert.rejects(client.call("GetSession", { session_id: "nope" }), {
+    code: "SESSION_NOT_FOUND",
+    session_id: "nope",
+  });
   await assert.rejects(client.subscribe("nope").next(), { code: "SESSION_NOT_FOUND" });
   await assert.rejects(client.watch("NONSENSE").next(), { code: "INVALID_REQUEST" });
   assert.equal(typeof (await client.ping()), "number");
   await client.setToken("agent://else");
   await client.call("GetSession", { session_id: "s" });
   assert.equal(world.requests.at(-1).headers.Authorization, "Bearer agent://else");
-  assert(world.requests.every(({ query }) => ![...query.values()].join().includes("agent:")), "no token in a URL");
+  assert(
+    world.requests.every(({ query }) => ![...query.values()].join().includes("agent:")),
+    "no token in a URL",
+  );
 });
 
 test("a slow consumer ends its stream and loses nothing", async () => {
@@ -79,7 +85,10 @@ test("a lost answer is asked for again with the same message_id", async () => {
   world.lossy = ({ path }) => path.endsWith("/Send") && ++lost === 1;
   const acks = Promise.all([client.send(vote(1)), client.send(vote(2))]);
   await world.advance(5_000);
-  assert.deepEqual((await acks).map(({ duplicate }) => duplicate), [true, false]);
+  assert.deepEqual(
+    (await acks).map(({ duplicate }) => duplicate),
+    [true, false],
+  );
   assert.deepEqual(ids(server), ["v1", "v2"]);
 });
 
@@ -105,7 +114,13 @@ test("Retry-After is obeyed", async () => {
 
 test("statuses without a code get the code that fits", async () => {
   const { client, server } = await opened();
-  for (const [status, code] of [[403, "FORBIDDEN"], [413, "PAYLOAD_TOO_LARGE"], [429, "RATE_LIMITED"], [404, "INVALID_REQUEST"], [500, "INTERNAL_ERROR"]]) {
+  for (const [status, code] of [
+    [403, "FORBIDDEN"],
+    [413, "PAYLOAD_TOO_LARGE"],
+    [429, "RATE_LIMITED"],
+    [404, "INVALID_REQUEST"],
+    [500, "INTERNAL_ERROR"],
+  ]) {
     server.refuse = ({ path }) => path?.endsWith("/ListPolicies") && { status };
     await assert.rejects(client.call("ListPolicies"), { code });
   }
@@ -140,11 +155,18 @@ test("events may be cut into any pieces, also within a character", async () => {
   const seen = gather(client.subscribe("s"));
   await settle();
   const [stream] = server.streams;
-  const text = 'id: 1.pass\r\ndata: {"envelope":{"message_type":"Vötë"}}\r\n\r\n: comment\n\nid: 2.pass\ndata:{"envelope":\ndata: {"message_type":"B"}}\n\n';
+  const text =
+    'id: 1.pass\r\ndata: {"envelope":{"message_type":"Vötë"}}\r\n\r\n: comment\n\nid: 2.pass\ndata:{"envelope":\ndata: {"message_type":"B"}}\n\n';
   const bytes = new TextEncoder().encode(text);
   for (const byte of bytes) stream.bytes(byte);
   await settle();
-  assert.deepEqual(seen.map(({ sequence, envelope }) => [sequence, envelope.message_type]), [[1, "Vötë"], [2, "B"]]);
+  assert.deepEqual(
+    seen.map(({ sequence, envelope }) => [sequence, envelope.message_type]),
+    [
+      [1, "Vötë"],
+      [2, "B"],
+    ],
+  );
 });
 
 test("at most four streams run; the others have their turns, and nobody misses an envelope", async () => {
@@ -163,7 +185,11 @@ test("at most four streams run; the others have their turns, and nobody misses a
   }
   await world.advance(10_000);
   for (const name of names) assert.deepEqual(sequences(all[name]), upTo(32), name);
-  assert.deepEqual(signals.map(({ n }) => n), upTo(30), "signals are not kept, so their stream is not interrupted");
+  assert.deepEqual(
+    signals.map(({ n }) => n),
+    upTo(30),
+    "signals are not kept, so their stream is not interrupted",
+  );
   assert.equal(most, 4);
 });
 
@@ -203,7 +229,7 @@ test("WebSocket is tried again later, ever more seldom, and taken when it works,
   gather(client.watch("ROOTS", { onrestart: (reason) => reasons.push(reason) }));
   await world.quiet(1_000_000);
   const gaps = world.attempts.slice(1).map((at, n) => Math.round((at - world.attempts[n]) / 1_000));
-  assert.deepEqual(gaps, [45, 90, 180, 360]);
+  assert.deepEqual(gaps.slice(0, 8), [4, 8, 15, 30, 60, 120, 240, 450]);
   world.blocked = false;
   server.grow("s", 1);
   await world.quiet(600_000);
@@ -241,7 +267,10 @@ test("the change to WebSocket waits for answers on their way, and keeps the orde
   await Promise.all(acks);
   assert.equal(client.status.transport, "websocket");
   assert.deepEqual(ids(server), ["v1", "v2", "v3"]);
-  assert(!world.posted("send").some(({ envelope }) => envelope.message_id === "v1"), "what was answered is not repeated");
+  assert(
+    !world.posted("send").some(({ envelope }) => envelope.message_id === "v1"),
+    "what was answered is not repeated",
+  );
 });
 
 test("a fallback that dies during the change is replaced by the new socket, and the other way round", async () => {

@@ -14,7 +14,8 @@ async function opened(options) {
 
 const sequences = (items) => items.map(({ sequence }) => sequence);
 const upTo = (last, first = 1) => Array.from({ length: last - first + 1 }, (_, n) => first + n);
-const listening = ({ sockets }) => sockets.filter(({ open }) => open).flatMap(({ subscriptions }) => [...subscriptions.keys()]);
+const listening = ({ sockets }) =>
+  sockets.filter(({ open }) => open).flatMap(({ subscriptions }) => [...subscriptions.keys()]);
 
 // --- subscriptions -----------------------------------------------------------------------------------------------------------
 
@@ -24,7 +25,9 @@ test("a subscription replays, goes on live, and finishes with the session", asyn
   const subscription = client.subscribe("s", { snapshot: true });
   const seen = gather(subscription);
   assert.deepEqual(await subscription.subscribed, {
-    session_id: "s", after_sequence: 0, high_water_sequence: 2,
+    session_id: "s",
+    after_sequence: 0,
+    high_water_sequence: 2,
     metadata: { session_id: "s", state: "SESSION_STATE_OPEN", mode_version: "2.0.0", configuration_version: "7" },
   });
   assert.equal(await subscription.synced, 2);
@@ -48,7 +51,10 @@ test("it resumes behind the last sequence, as often as it is cut", async () => {
     await world.advance(60_000);
   }
   assert.deepEqual(sequences(seen), upTo(13, 2));
-  assert.deepEqual(world.posted("subscribe").map(({ after_sequence }) => after_sequence), [1, 3, 3, 4, 6, 9]);
+  assert.deepEqual(
+    world.posted("subscribe").map(({ after_sequence }) => after_sequence),
+    [1, 3, 3, 4, 6, 9],
+  );
 });
 
 test("a session that ended while the link was away finishes, also if nothing was missed", async () => {
@@ -95,7 +101,12 @@ test("a slow consumer holds at most its buffer, stops the flow, and loses nothin
 test("large envelopes fill a buffer sooner", async () => {
   const { client, server, world } = await opened();
   for (let n = 1; n <= 40; n++) {
-    server.accept({ session_id: "s", message_id: `m${n}`, message_type: "Vote", payload: { text: "x".repeat(1 << 20) } });
+    server.accept({
+      session_id: "s",
+      message_id: `m${n}`,
+      message_type: "Vote",
+      payload: { text: "x".repeat(1 << 20) },
+    });
   }
   const subscription = client.subscribe("s");
   await settle();
@@ -168,7 +179,10 @@ test("a refusal is thrown, with its code and details", async () => {
   await assert.rejects(subscription.synced, { code: "SESSION_NOT_FOUND" });
   server.grow("s", 9);
   server.forgotten = 5;
-  const gone = await client.subscribe("s", { after_sequence: 2 }).next().catch((it) => it);
+  const gone = await client
+    .subscribe("s", { after_sequence: 2 })
+    .next()
+    .catch((it) => it);
   assert.deepEqual([gone.code, gone.details], ["HISTORY_UNAVAILABLE", { lowest_available_sequence: 6 }]);
 });
 
@@ -222,7 +236,10 @@ test("a heartbeat that knows more than what arrived makes the subscription begin
   await world.advance(26_000);
   assert.equal(world.posted("subscribe").length, 1, "it may be on its way");
   await world.advance(25_000);
-  assert.deepEqual(world.posted("subscribe").map(({ after_sequence }) => after_sequence), [0, 2]);
+  assert.deepEqual(
+    world.posted("subscribe").map(({ after_sequence }) => after_sequence),
+    [0, 2],
+  );
   assert.deepEqual(sequences(seen), upTo(4));
 });
 

@@ -19,7 +19,7 @@ export async function session(id: string): Promise<Ack> {
   metadata satisfies SessionMetadata;
   // @ts-expect-error the request has another member
   await macp.call("GetSession", { id });
-  ((await macp.call("SomethingNew", { any: 1 })) satisfies unknown);
+  (await macp.call("SomethingNew", { any: 1 })) satisfies unknown;
   return accepted(await decision.commit({ action: "a", outcome_positive: true, authority_scope: "s", reason: "r" }));
 }
 

@@ -27,7 +27,14 @@ export class Decision {
 
   async say(sender, message_type, payload) {
     const { session_id } = this;
-    const envelope = { macp_version: "1.0", mode: "macp.mode.decision.v1", session_id, message_id: randomUUID(), message_type, payload };
+    const envelope = {
+      macp_version: "1.0",
+      mode: "macp.mode.decision.v1",
+      session_id,
+      message_id: randomUUID(),
+      message_type,
+      payload,
+    };
     const { ack } = await this.gateway.call("Send", sender, { envelope });
     if (!ack.ok) throw new Error(`${message_type}: ${ack.error.code}: ${ack.error.message}`);
     return ack;

@@ -69,7 +69,10 @@ export async function serve(pages) {
     response.end(pages[pathname]);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  return { url: `http://127.0.0.1:${server.address().port}`, stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))) };
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))),
+  };
 }
 
 /** A new empty directory for the duration of a test. */

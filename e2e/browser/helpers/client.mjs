@@ -7,8 +7,16 @@ export { accepted, MacpClient, MacpError } from "../../../clients/web/macp.js";
 
 /** A client of this gateway or proxy, with a window and a document to fire events on. */
 export function client(site, token, { environment, ...options } = {}) {
-  const page = { window: new EventTarget(), document: Object.assign(new EventTarget(), { visibilityState: "visible" }) };
-  const made = new MacpClient({ url: site.url, token, environment: { WebSocket, ...page, ...environment }, ...options });
+  const page = {
+    window: new EventTarget(),
+    document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
+  };
+  const made = new MacpClient({
+    url: site.url,
+    token,
+    environment: { WebSocket, ...page, ...environment },
+    ...options,
+  });
   return Object.assign(made, { page });
 }
 
@@ -39,9 +47,10 @@ export function read(subscription) {
     }
   })();
   done.catch((error) => waiting.forEach(({ reject }) => reject(error)));
-  const reached = (count) => new Promise((resolve, reject) => {
-    waiting.add({ count, resolve, reject });
-    look();
-  });
+  const reached = (count) =>
+    new Promise((resolve, reject) => {
+      waiting.add({ count, resolve, reject });
+      look();
+    });
   return { items, done, reached };
 }

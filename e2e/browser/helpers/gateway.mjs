@@ -26,11 +26,13 @@ export function binary() {
 
 /** `count` distinct free ports of loopback; all are held at once so that none is handed out twice. */
 export async function freePorts(count) {
-  const held = await Promise.all(Array.from({ length: count }, async () => {
-    const server = createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return server;
-  }));
+  const held = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return server;
+    }),
+  );
   const ports = held.map((server) => server.address().port);
   await Promise.all(held.map((server) => once(server.close(), "close")));
   return ports;
@@ -131,7 +133,11 @@ export class Gateway {
   /** One call over HTTP; the answer's body, whatever its status. */
   async call(method, sender, body) {
     const headers = { "Content-Type": "application/json", Authorization: `Bearer ${sender}` };
-    const answer = await fetch(`${this.url}/macp/v1/${method}`, { method: "POST", headers, body: JSON.stringify(body) });
+    const answer = await fetch(`${this.url}/macp/v1/${method}`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(body),
+    });
     return answer.json();
   }
 }

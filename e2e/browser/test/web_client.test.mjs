@@ -43,8 +43,11 @@ for (const transport of ["websocket", "sse"]) {
       const all = [];
       // In bursts of ten, so that something is always on its way.
       for (let at = 0; at < ids.length; at += 10) {
-        const burst = ids.slice(at, at + 10).map((proposal_id) =>
-          session.proposal({ proposal_id, option: `option ${proposal_id}` }, { message_id: proposal_id }));
+        const burst = ids
+          .slice(at, at + 10)
+          .map((proposal_id) =>
+            session.proposal({ proposal_id, option: `option ${proposal_id}` }, { message_id: proposal_id }),
+          );
         all.push(...(await Promise.all(burst)));
       }
       return all;
@@ -54,12 +57,22 @@ for (const transport of ["websocket", "sse"]) {
       await gateway.kill();
       await gateway.again();
     }
-    assert.deepEqual((await acks).filter(({ ok }) => !ok), []);
+    assert.deepEqual(
+      (await acks).filter(({ ok }) => !ok),
+      [],
+    );
     accepted(await session.commit(OUTCOME));
     await seen.done;
     assert.deepEqual(sequences(seen.items), upTo(302));
-    assert.deepEqual(seen.items.slice(1, -1).map(({ envelope }) => envelope.message_id), ids);
-    assert.deepEqual(following.ended, { session_id: session.session_id, state: "SESSION_STATE_RESOLVED", last_sequence: 302 });
+    assert.deepEqual(
+      seen.items.slice(1, -1).map(({ envelope }) => envelope.message_id),
+      ids,
+    );
+    assert.deepEqual(following.ended, {
+      session_id: session.session_id,
+      state: "SESSION_STATE_RESOLVED",
+      last_sequence: 302,
+    });
   });
 
   test(`${transport}: a drain loses nothing`, async (context) => {
@@ -141,14 +154,19 @@ for (const transport of ["websocket", "sse"]) {
     let heard;
     first.then(({ value }) => (heard = value));
     for (let n = 0; !heard && n < 1_000; n++) {
-      accepted(await ann.send({ message_type: "Signal", payload: { signal_type: "build.finished", data: btoa("ok") } }));
+      accepted(
+        await ann.send({ message_type: "Signal", payload: { signal_type: "build.finished", data: btoa("ok") } }),
+      );
     }
     // Development identities prove nothing.
     assert.deepEqual([heard.envelope.sender, heard.sender_authenticated], [ANN, false]);
     const session = ann.quorum();
     accepted(await session.start({ intent: "x", participants: [ANN, BOB] }));
     const { value } = await lifecycle.next();
-    assert.deepEqual([value.event.event_type, value.event.session.session_id], ["EVENT_TYPE_CREATED", session.session_id]);
+    assert.deepEqual(
+      [value.event.event_type, value.event.session.session_id],
+      ["EVENT_TYPE_CREATED", session.session_id],
+    );
     accepted(await session.suspend("lunch"));
     assert.equal((await lifecycle.next()).value.event.event_type, "EVENT_TYPE_SUSPENDED");
     accepted(await session.resume());
@@ -162,7 +180,9 @@ for (const transport of ["websocket", "sse"]) {
     const again = bob.subscribe(session.session_id, { after_sequence: seen.items.length });
     assert.equal((await again.next()).done, true);
     assert.deepEqual(again.ended, subscription.ended);
-    await assert.rejects(make("agent://eve", { transport }).subscribe(session.session_id).next(), { code: "FORBIDDEN" });
+    await assert.rejects(make("agent://eve", { transport }).subscribe(session.session_id).next(), {
+      code: "FORBIDDEN",
+    });
     await assert.rejects(ann.subscribe(randomUUID()).next(), { code: "SESSION_NOT_FOUND" });
     await assert.rejects(ann.call("GetSession", { session_id: randomUUID() }), { code: "SESSION_NOT_FOUND" });
     await assert.rejects(session.receipt(), { code: "RECEIPT_UNAVAILABLE" });
@@ -234,7 +254,10 @@ test("tickets: exchanged for the token, or fetched by somebody else, for WebSock
   const { gateway, proxy, make } = await setting(context);
   const session = await Decision.start(gateway);
   const ticket = async () => {
-    const answer = await fetch(`${gateway.url}/macp/ticket`, { method: "POST", headers: { Authorization: `Bearer ${BOB}` } });
+    const answer = await fetch(`${gateway.url}/macp/ticket`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${BOB}` },
+    });
     return (await answer.json()).ticket;
   };
   const exchanged = make(BOB, { auth: "ticket", transport: "websocket" });
@@ -242,7 +265,10 @@ test("tickets: exchanged for the token, or fetched by somebody else, for WebSock
   const streamed = make(undefined, { ticket, transport: "sse" });
   const readers = [exchanged, given, streamed].map((one) => read(one.subscribe(session.session_id)));
   await Promise.all(readers.map(({ reached }) => reached(1)));
-  assert.deepEqual([exchanged, given].map(({ status }) => status.sender), [BOB, BOB]);
+  assert.deepEqual(
+    [exchanged, given].map(({ status }) => status.sender),
+    [BOB, BOB],
+  );
   accepted(await given.decision(session.session_id).proposal({ proposal_id: "p", option: "o" }));
   proxy.cut();
   await session.propose();
@@ -255,7 +281,11 @@ test("tickets: exchanged for the token, or fetched by somebody else, for WebSock
 });
 
 test("tokens: a refused one is an end, a renewed one is none", async (context) => {
-  const tokens = [{ token: "bob-1", sender: BOB }, { token: "bob-2", sender: BOB }, { token: "ann", sender: ANN }];
+  const tokens = [
+    { token: "bob-1", sender: BOB },
+    { token: "bob-2", sender: BOB },
+    { token: "ann", sender: ANN },
+  ];
   const { make } = await setting(context, { env: { MACP_AUTH_TOKENS_JSON: JSON.stringify(tokens) } });
   for (const transport of ["websocket", "sse", "auto"]) {
     const refused = make("wrong", { transport });
@@ -272,7 +302,10 @@ test("a policy's denial carries its reasons", async (context) => {
   const { make } = await setting(context);
   const ann = make(ANN);
   const policy_descriptor = {
-    policy_id: "policy.test.unanimous", mode: "macp.mode.decision.v1", description: "", schema_version: 3,
+    policy_id: "policy.test.unanimous",
+    mode: "macp.mode.decision.v1",
+    description: "",
+    schema_version: 3,
     rules: { voting: { algorithm: "unanimous" } },
   };
   const registered = await ann.call("RegisterPolicy", { policy_descriptor });
@@ -281,5 +314,8 @@ test("a policy's denial carries its reasons", async (context) => {
   accepted(await session.start({ intent: "x", participants: [ANN, BOB], policy_version: "policy.test.unanimous" }));
   accepted(await session.proposal({ proposal_id: "p", option: "o" }));
   const ack = await session.commit(OUTCOME);
-  assert.throws(() => accepted(ack), ({ code, details }) => code === "POLICY_DENIED" && details.denials[0].code === "no_votes");
+  assert.throws(
+    () => accepted(ack),
+    ({ code, details }) => code === "POLICY_DENIED" && details.denials[0].code === "no_votes",
+  );
 });
