@@ -266,6 +266,7 @@ test("a drain is obeyed: nothing new is sent, and the client comes back when it 
   const { socket } = world;
   socket.tell({ draining: { reconnect_after_ms: 4_000 } });
   const sent = client.send(vote(1));
+  const registered = client.call("RegisterPolicy", { n: 1 });
   await settle();
   assert.equal(world.posted("send").length, 0);
   socket.lose(1001);
@@ -273,6 +274,7 @@ test("a drain is obeyed: nothing new is sent, and the client comes back when it 
   assert.equal(world.sockets.length, 1);
   await world.advance(2);
   assert.equal((await sent).ok, true);
+  assert.equal((await registered).request.n, 1, "what was not sent has no unknown outcome");
 });
 
 // --- requests ----------------------------------------------------------------------------------------------------------------
@@ -486,6 +488,7 @@ test("the status is told as it changes", async () => {
   await client.ready();
   await world.cut();
   await world.advance(1_000);
+  client.close();
   client.close();
   assert.deepEqual(states, [
     ["connecting", null, 0, undefined],

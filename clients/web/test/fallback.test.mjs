@@ -258,9 +258,10 @@ test("the change to WebSocket waits for answers on their way, and keeps the orde
   world.blocked = false;
   world.window.dispatchEvent(new Event("online"));
   await settle();
-  acks.push(client.send(vote(3)));
+  acks.push(client.send(vote(3)), client.send(vote(4, "other")));
   await settle();
   assert.equal(client.status.transport, "sse");
+  assert.equal(paths(world).filter((path) => path.endsWith("/Send")).length, 1, "nothing new begins on the old link");
   assert.deepEqual(world.posted("send"), []);
   server.latch = null;
   open();

@@ -243,6 +243,46 @@ test("a heartbeat that knows more than what arrived makes the subscription begin
   assert.deepEqual(sequences(seen), upTo(4));
 });
 
+test("a heartbeat is no alarm while envelopes still arrive", async () => {
+  const { world, client, server } = await opened();
+  server.grow("s", 1);
+  const seen = gather(client.subscribe("s"));
+  await settle();
+  const [subscription] = world.socket.subscriptions.values();
+  subscription.held = true;
+  server.grow("s", 9);
+  for (let sequence = 2; sequence <= 5; sequence++) {
+    await world.advance(25_000);
+    const envelope = server.session("s").envelopes[sequence - 1];
+    world.socket.tell({ id: subscription.id, envelope: { session_id: "s", sequence, envelope } });
+  }
+  assert.equal(world.posted("subscribe").length, 1);
+  assert.deepEqual(sequences(seen), upTo(5));
+});
+
+test("an end that crosses an unsubscribe does not confuse what is subscribed next", async () => {
+  const { world, client, server } = await opened();
+  server.grow("s", 1);
+  const first = client.subscribe("s");
+  await take(first, 1);
+  server.refuse = ({ unsubscribe }) => unsubscribe && "nothing";
+  first.close();
+  await settle();
+  server.refuse = () => undefined;
+  world.socket.subscriptions.clear();
+  server.session("s").state = "SESSION_STATE_EXPIRED";
+  world.socket.tell({ ended: { session_id: "s", state: "SESSION_STATE_EXPIRED", last_sequence: 1 } });
+  const second = gather(client.subscribe("s"));
+  await settle();
+  assert.equal(world.posted("subscribe").length, 1, "not before the unsubscribe is answered");
+  const { id } = world.socket.received.find((frame) => frame.unsubscribe);
+  world.socket.tell({ id, unsubscribed: { session_id: "s" } });
+  await settle();
+  assert.deepEqual(sequences(second), [1]);
+  assert(second.done);
+  assert.equal(world.posted("subscribe").length, 2);
+});
+
 // --- watches -----------------------------------------------------------------------------------------------------------------
 
 test("a watch gives the topic's messages, and begins again after a lost link", async () => {
@@ -304,6 +344,19 @@ test("a topic may be watched twice; what a watch begins with comes for the secon
   await settle();
   assert.deepEqual(first, [{ first: true }, { first: true }, { n: 1 }]);
   assert.equal(world.socket.watches.size, 1);
+});
+
+test("of two that watch the same, the one that was too slow begins anew with what a watch begins with", async () => {
+  const { client, server } = await opened();
+  const quick = gather(client.watch("ROOTS"));
+  const slow = client.watch("ROOTS", { buffer: 2 });
+  await settle();
+  for (let n = 1; n <= 4; n++) server.event("ROOTS", { roots: { n } });
+  await settle();
+  assert.deepEqual((await slow.next()).value, { first: true });
+  server.event("ROOTS", { roots: { n: 5 } });
+  assert.deepEqual((await slow.next()).value, { n: 5 });
+  assert.deepEqual(quick.filter(({ n }) => n).map(({ n }) => n), [1, 2, 3, 4, 5]);
 });
 
 test("a refused watch throws, and leaving the loop ends it on the wire", async () => {

@@ -298,6 +298,21 @@ test("tokens: a refused one is an end, a renewed one is none", async (context) =
   await assert.rejects(bob.setToken("ann"));
 });
 
+test("everything works behind the path of the public URL", async (context) => {
+  const { proxy, make } = await setting(context, { env: { MACP_HTTP_PUBLIC_URL: "https://example.org/teams/macp" } });
+  const url = `${proxy.url}/teams/macp`;
+  const answer = await fetch(`${url}/client/macp.js`);
+  assert.equal(answer.status, 200);
+  assert.match(await answer.text(), /class MacpClient/);
+  for (const options of [{ transport: "websocket" }, { transport: "sse" }, { transport: "websocket", auth: "ticket" }]) {
+    const ann = make(ANN, options, { url: `${url}/` });
+    const session = ann.decision();
+    accepted(await session.start({ intent: "x", participants: [ANN] }));
+    const { value } = await session.subscribe().next();
+    assert.equal(value.sequence, 1);
+  }
+});
+
 test("a policy's denial carries its reasons", async (context) => {
   const { make } = await setting(context);
   const ann = make(ANN);
