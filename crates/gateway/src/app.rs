@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
 use macp_auth::Tickets;
 use macp_engine::{Engine, Options as EngineOptions, SystemClock};
 use macp_transport_ws::Sockets;
@@ -44,7 +43,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     let (grpc_addr, http_addr) = (grpc.addr(), http.addr());
     let mut accepting = Vec::new();
     for listener in [grpc, http] {
-        let routes: Router = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
+        let routes = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
         accepting.push(tokio::spawn(listener.run(
             routes,
             config.max_connections,

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::routes::Routes;
 use crate::sniff::{self, Version};
 
 /// How long a client may take to say which HTTP version it speaks.
@@ -34,7 +33,7 @@ const UNASKED: Duration = Duration::from_millis(500);
 /// Serves a connection until either side ends it. A drain lets the requests in flight finish.
 pub(crate) async fn serve(
     stream: TcpStream,
-    routes: Router,
+    routes: Routes,
     max_concurrent_streams: u32,
     draining: CancellationToken,
 ) {
@@ -53,10 +52,10 @@ pub(crate) async fn serve(
     let io = TokioIo::new(stream);
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
-        let (routes, asked) = (TowerToHyperService::new(routes), Arc::clone(&asked));
+        let asked = Arc::clone(&asked);
         service_fn(move |request| {
             asked.store(true, Ordering::Relaxed);
-            routes.call(request)
+            routes.clone().answer(request)
         })
     };
     let result = match version {

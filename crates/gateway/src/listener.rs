@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
 use crate::connection;
+use crate::routes::Routes;
 
 /// Idle time after which the kernel probes whether a peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Listener {
     /// Accepts until `draining`. Beyond `max_connections` new ones wait in the kernel's queue.
     pub(crate) async fn run(
         self,
-        routes: Router,
+        routes: Routes,
         max_connections: usize,
         max_concurrent_streams: u32,
         draining: CancellationToken,

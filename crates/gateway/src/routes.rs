@@ -1,18 +1,48 @@
-//! Everything that one listener answers: gRPC, HTTP, WebSocket and the page, on the same routes.
+//! Everything that one listener answers: gRPC, HTTP, WebSocket and the page, on the same routes; plain gRPC past them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use http_body_util::Either;
+use hyper::body::Incoming;
 use macp_auth::Tickets;
 use macp_engine::Engine;
+use macp_transport_grpc::Native;
 use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
 
 use crate::config::{Config, PublicUrl};
 use crate::{client, health, reference, web};
+
+/// What a listener answers with.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    /// Everything.
+    all: Router,
+    /// What needs no routing.
+    grpc: Native,
+}
+
+/// A body of either way.
+pub(crate) type Body = Either<macp_transport_grpc::Body, axum::body::Body>;
+
+impl Routes {
+    /// The answer to a request.
+    pub(crate) async fn answer(
+        self,
+        request: hyper::Request<Incoming>,
+    ) -> Result<hyper::Response<Body>, Infallible> {
+        let Self { all, mut grpc } = self;
+        if grpc.takes(&request) {
+            return Ok(grpc.call(request).await.map(Either::Left));
+        }
+        Ok(all.oneshot(request).await?.map(Either::Right))
+    }
+}
 
 /// The routes of the listener at `addr`.
 pub(crate) fn of(
@@ -21,7 +51,7 @@ pub(crate) fn of(
     sockets: &Sockets,
     tickets: &Arc<Tickets>,
     addr: SocketAddr,
-) -> Router {
+) -> Routes {
     let authenticator = Arc::new(config.authenticator.clone());
     let prefix = config.public_url.as_ref().map(|url| url.prefix.clone()).unwrap_or_default();
 
@@ -55,7 +85,8 @@ pub(crate) fn of(
     };
 
     let unknown = macp_transport_http::fallback(&http_options);
-    macp_transport_grpc::router(engine.clone(), Arc::clone(&authenticator), grpc_options)
+    let grpc = macp_transport_grpc::native(engine.clone(), Arc::clone(&authenticator));
+    let all = macp_transport_grpc::router(engine.clone(), Arc::clone(&authenticator), grpc_options)
         .merge(macp_transport_http::router(engine.clone(), Arc::clone(&authenticator), http_options))
         .merge(macp_transport_ws::router(engine.clone(), authenticator, ws_options, sockets.clone()))
         .merge(web::router())
@@ -65,7 +96,8 @@ pub(crate) fn of(
         .fallback(move |request: Request| {
             let unknown = unknown.clone();
             async move { unknown_path(request, unknown).await }
-        })
+        });
+    Routes { all, grpc }
 }
 
 /// A gRPC client is told in its own language that there is no such service.

@@ -4,7 +4,7 @@
 //! message in front of it. The messages themselves ([`crate::summary`], [`crate::record`]) define the format; tests
 //! hold the two against each other.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encoded_len_varint, key_len};
 
 /// A message that says its fields, in the order of their numbers. A field with its default value is left out by whoever
 /// says it, but for [`Fields::text`] and [`Fields::number`], which know.
@@ -68,21 +68,34 @@ impl Fields for Length {
 
 impl Fields for Vec<u8> {
     fn bytes(&mut self, tag: u32, value: &[u8]) {
-        encode_key(tag, WireType::LengthDelimited, self);
-        encode_varint(value.len() as u64, self);
+        put(key(tag, WireType::LengthDelimited), self);
+        put(value.len() as u64, self);
         self.extend_from_slice(value);
     }
 
     fn varint(&mut self, tag: u32, value: u64) {
-        encode_key(tag, WireType::Varint, self);
-        encode_varint(value, self);
+        put(key(tag, WireType::Varint), self);
+        put(value, self);
     }
 
     fn message(&mut self, tag: u32, part: &impl Part) {
-        encode_key(tag, WireType::LengthDelimited, self);
-        encode_varint(length(part) as u64, self);
+        put(key(tag, WireType::LengthDelimited), self);
+        put(length(part) as u64, self);
         part.fields(self);
     }
+}
+
+fn key(tag: u32, wire_type: WireType) -> u64 {
+    u64::from(tag) << 3 | wire_type as u64
+}
+
+/// Appends a varint. The library's own goes through an abstraction of buffers for each byte, which shows.
+fn put(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Encoded length of a message.

@@ -6,6 +6,7 @@
 //! | to find | open |
 //! |---|---|
 //! | the 27 calls | `service.rs` |
+//! | plain gRPC past the listener's routes | `native.rs` |
 //! | the rules of `StreamSession` | `stream.rs` |
 //! | the five watches | `watch.rs` |
 //! | responses that are encoded once for all receivers | `frame.rs` |
@@ -18,6 +19,7 @@ mod frame;
 mod health;
 mod limits;
 mod metadata;
+mod native;
 mod service;
 mod status;
 mod stream;
@@ -46,6 +48,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 pub use crate::limits::MessageLimits;
+pub use crate::native::{Body, Native};
 pub use crate::web::{AllowedOrigins, unknown_service};
 
 use crate::health::Health;
@@ -70,6 +73,23 @@ pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Option
     web::serve(services, origins, limits)
 }
 
+/// The protocol's service alone, for gRPC requests that need no routing: an addition to [`router()`], which answers them as
+/// well.
+pub fn native(engine: Engine, authenticator: Arc<Authenticator>) -> Native {
+    let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
+    Native::new(protocol(engine, authenticator, limits), limits)
+}
+
+fn protocol(
+    engine: Engine,
+    authenticator: Arc<Authenticator>,
+    limits: MessageLimits,
+) -> MacpRuntimeServiceServer<Service> {
+    MacpRuntimeServiceServer::new(Service::new(engine, authenticator, limits))
+        .max_decoding_message_size(limits.decode)
+        .max_encoding_message_size(limits.encode)
+}
+
 /// The services of the binding: the protocol's, `grpc.health.v1` and, when asked for, `grpc.reflection.v1`.
 ///
 /// Their paths are the services' names.
@@ -78,10 +98,7 @@ fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -
     let health = HealthServer::new(Health::new(engine.clone()))
         .max_decoding_message_size(limits.decode)
         .max_encoding_message_size(limits.encode);
-    let protocol = MacpRuntimeServiceServer::new(Service::new(engine, authenticator, limits))
-        .max_decoding_message_size(limits.decode)
-        .max_encoding_message_size(limits.encode);
-    let routes = Routes::new(protocol).add_service(health);
+    let routes = Routes::new(protocol(engine, authenticator, limits)).add_service(health);
     if !options.reflection {
         return routes;
     }

@@ -1,7 +1,6 @@
 //! The message size limits of every service of the binding, and what a client is told that exceeds them.
 
-use axum::response::Response;
-use http::HeaderValue;
+use http::{HeaderValue, Response};
 use macp_kernel::{Refusal, RefusalCode};
 use tonic::{Code, Status};
 
@@ -33,7 +32,7 @@ impl MessageLimits {
     }
 
     /// A response that the library gave to a request over the limit, in the words of this server.
-    pub(crate) fn explain(self, response: Response) -> Response {
+    pub(crate) fn explain<B: Default>(self, response: Response<B>) -> Response<B> {
         let over = response.headers().get("grpc-status") == Some(&OUT_OF_RANGE);
         if over { status::refused(&self.too_long()).into_http() } else { response }
     }
@@ -102,7 +101,7 @@ mod tests {
         let limits = MessageLimits::new(1_000);
         let code = |status: Status| {
             limits
-                .explain(status.into_http())
+                .explain(status.into_http::<tonic::body::Body>())
                 .headers()
                 .get("macp-error-code")
                 .map(|code| code.to_str().unwrap().to_owned())

@@ -16,7 +16,8 @@ pub(super) trait Deterministic {
 
 /// The protobuf bytes of a message by the rules of RFC-MACP-0001 §10.13.
 pub fn deterministic_bytes<M: Json>(message: &M) -> Vec<u8> {
-    let mut out = Vec::new();
+    // Close to the length by these rules.
+    let mut out = Vec::with_capacity(message.encoded_len());
     message.put(&mut out);
     out
 }

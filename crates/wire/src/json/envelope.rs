@@ -1,5 +1,7 @@
 //! The envelope's JSON: its time and payload transforms, and who is at fault when it is refused.
 
+use bytes::Bytes;
+
 use super::error::{JsonError, JsonErrorKind};
 use super::payload::payload_type;
 use super::reader::Reader;
@@ -41,7 +43,6 @@ impl Codec for Envelope {
 
 fn read_envelope(reader: &mut Reader<'_>) -> Result<Envelope, JsonError> {
     let mut envelope = Envelope::default();
-    // Read at the end: mode and message type may come behind it.
     let mut inline = None;
     let mut encoded = None;
     reader.members(&mut |reader, name| {
@@ -53,7 +54,7 @@ fn read_envelope(reader: &mut Reader<'_>) -> Result<Envelope, JsonError> {
             "session_id" => envelope.session_id = read::string(reader)?,
             "sender" => envelope.sender = read::string(reader)?,
             "timestamp" => envelope.timestamp_unix_ms = time::parse(&reader.string()?)?,
-            "payload" => inline = Some(reader.raw()?),
+            "payload" => inline = Some(Inline::read(reader, &envelope)?),
             "payload_b64" => encoded = Some(read::bytes(reader)?),
             _ => reader.skip()?,
         }
@@ -61,7 +62,8 @@ fn read_envelope(reader: &mut Reader<'_>) -> Result<Envelope, JsonError> {
     })?;
     envelope.payload = match (inline, encoded) {
         (None, Some(bytes)) => bytes,
-        (Some(text), None) => {
+        (Some(Inline::Bytes(bytes)), None) => bytes,
+        (Some(Inline::Text(text)), None) => {
             let payload = payload_type(&envelope.mode, &envelope.message_type).ok_or_else(|| {
                 JsonError::value("mode and message_type have no payload schema: send payload_b64")
                     .under("payload")
@@ -73,6 +75,26 @@ fn read_envelope(reader: &mut Reader<'_>) -> Result<Envelope, JsonError> {
         (Some(_), Some(_)) => return Err(JsonError::value("payload and payload_b64 exclude each other")),
     };
     Ok(envelope)
+}
+
+/// The payload of an envelope.
+enum Inline<'a> {
+    /// Its bytes: mode and message type came before it, as they usually do.
+    Bytes(Bytes),
+    /// Its text, which is read when all members are known. So is a faulty one, so that the fault which is reported does
+    /// not depend on the order of members.
+    Text(&'a str),
+}
+
+impl<'a> Inline<'a> {
+    fn read(reader: &mut Reader<'a>, so_far: &Envelope) -> Result<Self, JsonError> {
+        let payload = payload_type(&so_far.mode, &so_far.message_type);
+        let bytes = payload.and_then(|payload| reader.attempt(|reader| payload.schema().read(reader)));
+        match bytes {
+            Some(bytes) => Ok(Self::Bytes(bytes.into())),
+            None => reader.raw().map(Self::Text),
+        }
+    }
 }
 
 /// A fault inside an envelope: it is answered in band with an `INVALID_ENVELOPE` refusal.

@@ -51,6 +51,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Tries to read the next value; when that fails, the reader stands where it stood.
+    pub(super) fn attempt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, JsonError>) -> Option<T> {
+        let (at, depth) = (self.at, self.depth);
+        let read = read(self).ok();
+        if read.is_none() {
+            (self.at, self.depth) = (at, depth);
+        }
+        read
+    }
+
     /// Steps over the next value, checking all of it, and returns its text.
     pub(super) fn raw(&mut self) -> Result<&'a str, JsonError> {
         self.peek();
@@ -147,7 +157,7 @@ impl<'a> Reader<'a> {
         let mut unescaped = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+            let plain = special(rest.as_bytes());
             let plain = plain.ok_or_else(|| JsonError::text(self.text.len(), "unfinished string"))?;
             let (run, stop) = (&rest[..plain], rest.as_bytes()[plain]);
             self.at += plain + 1;
@@ -252,24 +262,77 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The member names of one object: a list while they are few, then a set, so that no object is quadratic.
+/// Where the first byte is that a JSON string does not hold as it is: a quote, a backslash or a control character.
+/// Looks at eight bytes at a time, because nearly all of a text is passed over here.
+pub(super) fn special(bytes: &[u8]) -> Option<usize> {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    // The highest bit of each byte that is below `bound`. A byte above one that is may be marked by its borrow; the
+    // lowest mark is right.
+    let below = |word: u64, bound: u8| word.wrapping_sub(each(bound)) & !word & each(0x80);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = below(word, 0x20) | below(word ^ each(b'"'), 1) | below(word ^ each(b'\\'), 1);
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let tail = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+    tail.map(|at| words.len() * 8 + at)
+}
+
+/// The member names of one object: a list while they are few, then a set, so that no object is quadratic. The list is in
+/// place, because nearly all objects need no more.
 #[derive(Default)]
 struct Names<'a> {
-    few: Vec<Cow<'a, str>>,
+    few: [Cow<'a, str>; 16],
+    count: usize,
     many: BTreeSet<Cow<'a, str>>,
 }
 
 impl<'a> Names<'a> {
-    const FEW: usize = 16;
-
     /// Adds a name; false when it was there.
     fn insert(&mut self, name: Cow<'a, str>) -> bool {
-        if self.few.len() < Self::FEW && self.many.is_empty() {
-            let new = !self.few.contains(&name);
-            self.few.push(name);
+        if let Some(place) = self.few.get(self.count) {
+            debug_assert!(place.is_empty());
+            let new = !self.few[..self.count].contains(&name);
+            self.few[self.count] = name;
+            self.count += 1;
             return new;
         }
-        self.many.extend(self.few.drain(..));
+        if self.many.is_empty() {
+            self.many.extend(self.few.iter_mut().map(std::mem::take));
+        }
         self.many.insert(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_special_byte_is_found_wherever_it_is(
+            bytes in prop::collection::vec(
+                prop_oneof![8 => any::<u8>(), 1 => prop::sample::select(b"\"\\\x1f\x20!#[]\x7f\x80\xa2\xdc".to_vec())],
+                0..40,
+            ),
+        ) {
+            let slowly = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+            prop_assert_eq!(special(&bytes), slowly);
+        }
+
+        #[test]
+        fn a_name_is_new_once(names in prop::collection::vec("[a-d]{0,3}", 0..60)) {
+            let mut all = Names::default();
+            let mut seen = BTreeSet::new();
+            for name in &names {
+                prop_assert_eq!(all.insert(Cow::Borrowed(name)), seen.insert(name));
+            }
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::reader::special;
+
 /// The largest magnitude up to which every integer is exact in a double: 2^53 - 1.
 const MAX_EXACT: u64 = 9_007_199_254_740_991;
 
@@ -30,7 +32,7 @@ pub(super) fn key(out: &mut Vec<u8>, name: &str) {
 pub(super) fn string(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
     let mut rest = value.as_bytes();
-    while let Some(plain) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20)) {
+    while let Some(plain) = special(rest) {
         out.extend_from_slice(&rest[..plain]);
         match rest[plain] {
             byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
