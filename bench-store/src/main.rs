@@ -1,9 +1,11 @@
 //! Our own workload on three embedded engines beside a bare write + fdatasync loop, interleaved in one run.
 //!
-//! `bench-store DIR commits|load|store|start|full [SESSIONS]`; prints Markdown tables. See docs/adr/0006-embedded-store.md.
+//! `bench-store DIR commits|load|store|start|full [SESSIONS]`, `bench-store DIR fill OPEN ENDED`, `bench-store DIR gateway
+//! BINARY`, `bench-store DIR replay`; prints Markdown tables. See docs/adr/0006-embedded-store.md and docs/storage.md.
 
 mod bare;
 mod engines;
+mod sessions;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,12 @@ fn main() {
         "store" => store::writers(&dir),
         "start" => store::start(&dir, args.get(3).map_or(1_000_000, |n| n.parse().expect("a number"))),
         "full" => store::full(&dir),
+        "fill" => {
+            let count = |at: usize| args[at].parse().expect("a number");
+            sessions::fill(&dir, count(3), count(4));
+        }
+        "gateway" => sessions::gateway(&dir, Path::new(&args[3])),
+        "replay" => sessions::replay(&dir),
         other => panic!("unknown part {other}"),
     }
 }

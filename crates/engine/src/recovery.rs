@@ -1,6 +1,7 @@
 //! From a stored log to live state: read in pages, fold, remember the tail.
 
 use bytes::Bytes;
+use macp_kernel::record::RecordError;
 use macp_kernel::replay::{Divergence, Replay};
 use macp_kernel::{Entry, Refusal, RefusalCode, Session, record};
 use macp_store::{LogStore, Position, StoreError};
@@ -28,9 +29,17 @@ impl LoadError {
     /// What a caller is told; the cause is in the log.
     pub(crate) fn refusal(&self) -> Refusal {
         let message = match self {
-            Self::Store(_) => "the session's history cannot be read now; retry with the same message_id",
-            Self::Divergence(_) => {
-                "the session's stored history is damaged or from a newer release; it is not served"
+            Self::Store(StoreError::Unavailable(_)) => {
+                "the session's history cannot be read now; retry with the same message_id"
+            }
+            Self::Divergence(
+                Divergence::Record(RecordError::Newer(_)) | Divergence::NewerSemantics { .. },
+            ) => {
+                "the session's stored history was written by a newer release and is not served by this one; \
+                 its operator has to upgrade the server"
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Divergence(_) => {
+                "the session's stored history is damaged and is not served; other sessions are not affected"
             }
         };
         Refusal::new(RefusalCode::InternalError, message)

@@ -12,6 +12,7 @@ mod keepalive;
 mod log_commands;
 mod parity;
 mod process;
+mod recovery;
 mod refusals;
 mod samples;
 mod secrets;
