@@ -7,6 +7,9 @@
 
 mod bearer;
 mod chain;
+mod jwks;
+mod jwt;
+mod keyring;
 mod page;
 mod passes;
 mod tickets;
@@ -14,6 +17,9 @@ mod tokens;
 
 pub use bearer::{Credentials, bearer};
 pub use chain::Authenticator;
+pub use jwks::{JwksError, JwtAlgorithm, KeySet};
+pub use jwt::{JwtError, JwtRules, LEEWAY_MS, MAX_JWT_BYTES};
+pub use keyring::Keyring;
 pub use page::Page;
 pub use tickets::{Ticket, Tickets};
 pub use tokens::{StaticTokens, TokensError};

@@ -57,7 +57,7 @@ impl Passes {
     ) -> Option<Caller> {
         self.forget_expired(now);
         let entry = self.all.get_mut(key)?;
-        if *entry.session_id != *session_id || !entry.bound.admits(page) {
+        if *entry.session_id != *session_id || !entry.bound.admits(page) || entry.caller.has_expired(now) {
             return None;
         }
         self.released.remove(&(entry.expires_at, *key));

@@ -80,12 +80,11 @@ impl Tickets {
     /// page is used up, too: somebody else has it.
     pub fn redeem(&self, ticket: &str, page: Page<'_>, now: UnixMillis) -> Identity {
         match self.table.lock().take(&digest(ticket), page, now) {
-            Some(caller) => Identity::Known(caller),
+            Some(caller) if !caller.has_expired(now) => Identity::Known(caller),
             // One text for every cause: who tries tickets learns nothing.
-            None => Identity::Rejected(
+            _ => Identity::rejected(
                 "the ticket is not good: it was used, is older than 30 s, or was issued to another origin; get a \
-                 new one from POST /macp/ticket"
-                    .into(),
+                 new one from POST /macp/ticket",
             ),
         }
     }
@@ -323,5 +322,19 @@ mod tests {
         tickets.release(&pass, NOW);
         assert_eq!(tickets.resume(&pass, page, "s", later(300_000)), None);
         assert!(matches!(tickets.redeem(&pass, page, NOW), Identity::Rejected(_)), "no ticket");
+    }
+
+    #[test]
+    fn neither_outlives_the_credential_that_it_stands_for() {
+        let tickets = Tickets::new();
+        let page = Page::default();
+        let caller = Caller { expires_at: Some(later(10)), ..caller() };
+        for (now, good) in [(later(9), true), (later(10), false)] {
+            let ticket = tickets.issue(&caller, page, NOW).unwrap();
+            let redeemed = tickets.redeem(&ticket.text, page, now);
+            assert_eq!(redeemed == Identity::Known(caller.clone()), good, "{redeemed:?}");
+            let pass = tickets.pass(&caller, page, "s").unwrap();
+            assert_eq!(tickets.resume(&pass, page, "s", now).is_some(), good);
+        }
     }
 }

@@ -147,6 +147,7 @@ impl Entry {
                 can_manage_mode_registry: self.can_manage_mode_registry,
                 is_observer: self.is_observer,
             },
+            expires_at: None,
         }
     }
 }

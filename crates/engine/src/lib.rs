@@ -14,6 +14,7 @@
 //! | how subscribers resume without gaps | `fanout.rs` |
 //! | what may be refused before the kernel | `admission.rs` |
 //! | when sessions leave memory, and the store | `deadlines.rs`, `retention.rs` |
+//! | when a credential ends while something is open | `expiry.rs` |
 //! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
 //! | replay under another policy | `what_if.rs` |
 
@@ -24,6 +25,7 @@ mod calls;
 mod clock;
 mod deadlines;
 mod delivery;
+mod expiry;
 mod fanout;
 mod filter;
 mod handshake;
@@ -57,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
 pub use delivery::{Delivery, Form};
+pub use expiry::Expiry;
 pub use fanout::{Event, Head, Subscription};
 pub use filter::SessionFilter;
 pub use history::{EnvelopePage, SessionView};

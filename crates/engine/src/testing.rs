@@ -42,12 +42,18 @@ pub fn generous_limits() -> Limits {
 ///
 /// # Panics
 /// Never: a memory store opens.
-#[allow(clippy::expect_used, reason = "a memory store does not fail, and this is for tests")]
 pub async fn memory_engine() -> Engine {
+    memory_engine_by(Arc::new(SystemClock)).await
+}
+
+/// The same, by this clock.
+///
+/// # Panics
+/// Never: a memory store opens.
+#[allow(clippy::expect_used, reason = "a memory store does not fail, and this is for tests")]
+pub async fn memory_engine_by(clock: Arc<dyn Clock>) -> Engine {
     let options = Options { limits: generous_limits(), ..Options::default() };
-    Engine::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock), options)
-        .await
-        .expect("a memory store opens")
+    Engine::open(Arc::new(MemoryStore::new()), clock, options).await.expect("a memory store opens")
 }
 
 impl Engine {

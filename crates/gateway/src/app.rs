@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
 use crate::config::{Config, Storage};
+use crate::jwks::Fetcher;
 use crate::listener::Listener;
 use crate::shutdown::Signals;
 use crate::{demo, routes, storage};
@@ -36,6 +37,10 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         .await
         .map_err(|error| RunError::start("the store cannot be read", error))?;
     warn_of_open_doors(&config);
+    if let Some(source) = &config.auth.jwks {
+        // Not waited for: a server that can serve nothing else would be down with its issuer.
+        tokio::spawn(Fetcher::new(source.clone())?.run(engine.draining().clone()));
+    }
 
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
@@ -110,7 +115,7 @@ fn warn_of_open_doors(config: &Config) {
             "signed receipts are kept in memory only (MACP_MEMORY_ONLY=1) and end with this process"
         );
     }
-    if config.authenticator.is_dev() {
+    if config.auth.authenticator.is_dev() {
         tracing::warn!(
             "development identities: any bearer is accepted as its own sender (MACP_ALLOW_INSECURE=1)"
         );

@@ -1,5 +1,6 @@
 //! What the gateway runs with, read once from its settings under the reference's names; every mistake is reported together.
 
+mod auth;
 pub(crate) mod document;
 pub(crate) mod layers;
 mod receipts;
@@ -11,12 +12,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use macp_auth::{Authenticator, StaticTokens};
 use macp_engine::{Limits, ReceiptOptions, Visibility};
 use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
 use crate::logging::LogFormat;
+
+pub(crate) use auth::{Auth, JwksSource};
 
 /// Where sessions are kept unless `MACP_DATA_DIR` says otherwise.
 pub(crate) const DEFAULT_DATA_DIR: &str = "macp-data";
@@ -36,7 +38,7 @@ pub(crate) struct Config {
     /// How long a session that is over stays there (`MACP_SESSION_DISK_RETENTION_SECS`); for ever if there is none.
     pub(crate) retention: Option<Duration>,
     /// Who is accepted.
-    pub(crate) authenticator: Authenticator,
+    pub(crate) auth: Auth,
     /// Limits on what callers may ask.
     pub(crate) limits: Limits,
     /// Where clients reach the HTTP binding (`MACP_HTTP_PUBLIC_URL`).
@@ -247,7 +249,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
         log_format: log_format(reader),
         // Last, because there is none when it is at fault: what else is wrong is known by now.
-        authenticator: authenticator(reader, insecure)?,
+        auth: auth::read(reader, insecure)?,
     })
 }
 
@@ -263,12 +265,6 @@ fn refuse_what_is_not_served(reader: &mut Reader<'_>, insecure: bool) {
         reader.errors.push(
             "this release serves plaintext only; terminate TLS in a proxy (or try it out on loopback) and set \
              MACP_ALLOW_INSECURE=1"
-                .into(),
-        );
-    }
-    if reader.text("MACP_AUTH_ISSUER").is_some() {
-        reader.errors.push(
-            "MACP_AUTH_ISSUER is set, and this release does not verify JWTs; use MACP_AUTH_TOKENS_FILE"
                 .into(),
         );
     }
@@ -316,40 +312,6 @@ fn log_format(reader: &mut Reader<'_>) -> LogFormat {
         Some(other) => {
             reader.errors.push(format!("MACP_LOG_FORMAT={other:?} is neither text nor json"));
             LogFormat::Text
-        }
-    }
-}
-
-fn authenticator(reader: &mut Reader<'_>, insecure: bool) -> Option<Authenticator> {
-    let (source, text) = if let Some(text) = reader.text("MACP_AUTH_TOKENS_JSON") {
-        ("MACP_AUTH_TOKENS_JSON".to_owned(), text)
-    } else if let Some(path) = reader.text("MACP_AUTH_TOKENS_FILE") {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => (format!("MACP_AUTH_TOKENS_FILE={path:?}"), text),
-            Err(error) => {
-                reader.errors.push(format!("MACP_AUTH_TOKENS_FILE={path:?} cannot be read: {error}"));
-                return None;
-            }
-        }
-    } else if insecure {
-        return Some(Authenticator::dev());
-    } else {
-        reader.errors.push(
-            "nobody can authenticate; set MACP_AUTH_TOKENS_FILE or MACP_AUTH_TOKENS_JSON, or \
-             MACP_ALLOW_INSECURE=1 to accept any bearer as its own sender"
-                .into(),
-        );
-        return None;
-    };
-    match StaticTokens::from_json(&text) {
-        Ok(tokens) if tokens.is_empty() => {
-            reader.errors.push(format!("{source}: no token is listed, so nobody can authenticate"));
-            None
-        }
-        Ok(tokens) => Some(Authenticator::tokens(tokens)),
-        Err(error) => {
-            reader.errors.push(format!("{source}: {error}"));
-            None
         }
     }
 }
@@ -420,8 +382,8 @@ mod tests {
         assert!(error.contains("plaintext") && error.contains("nobody can authenticate"), "{error}");
         let error = config(&[TOKENS]).unwrap_err();
         assert!(error.contains("plaintext") && !error.contains("nobody"), "{error}");
-        assert!(config(&[INSECURE]).unwrap().authenticator.is_dev());
-        assert!(!config(&[INSECURE, TOKENS]).unwrap().authenticator.is_dev());
+        assert!(config(&[INSECURE]).unwrap().auth.authenticator.is_dev());
+        assert!(!config(&[INSECURE, TOKENS]).unwrap().auth.authenticator.is_dev());
         assert!(config(&[("MACP_ALLOW_INSECURE", "true")]).is_err(), "only 1 is consent");
     }
 

@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod demo;
 mod health;
+mod jwks;
 mod listener;
 mod log;
 mod logging;

@@ -52,7 +52,7 @@ pub(crate) fn of(
     tickets: &Arc<Tickets>,
     addr: SocketAddr,
 ) -> Routes {
-    let authenticator = Arc::new(config.authenticator.clone());
+    let authenticator = Arc::new(config.auth.authenticator.clone());
     let prefix = config.public_url.as_ref().map(|url| url.prefix.clone()).unwrap_or_default();
 
     let http_options = macp_transport_http::Options {

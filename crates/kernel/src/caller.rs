@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::ParticipantId;
 use crate::refusal::{Refusal, RefusalCode};
+use crate::time::UnixMillis;
 
 /// What an authenticated identity may do beyond sending (RFC-MACP-0004 §3, §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +42,27 @@ pub struct Caller {
     pub verified: bool,
     /// What the identity may do.
     pub capabilities: Capabilities,
+    /// From when on the credential is no longer good; a connection or stream that was opened with it ends then. `None`
+    /// for a credential without an end.
+    pub expires_at: Option<UnixMillis>,
 }
 
 impl Caller {
     /// A verified caller with the default capabilities.
     #[must_use]
     pub fn new(sender: impl Into<ParticipantId>) -> Self {
-        Self { sender: sender.into(), verified: true, capabilities: Capabilities::default() }
+        Self {
+            sender: sender.into(),
+            verified: true,
+            capabilities: Capabilities::default(),
+            expires_at: None,
+        }
+    }
+
+    /// Whether the credential is no longer good.
+    #[must_use]
+    pub fn has_expired(&self, now: UnixMillis) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 
     /// Refuses with `FORBIDDEN` unless the caller may change the registries.
@@ -70,17 +85,33 @@ impl Caller {
 pub enum Identity {
     /// No credential was presented.
     Anonymous,
-    /// A credential was presented and not accepted; the text says why without repeating it.
-    Rejected(String),
+    /// A credential was presented and not accepted. The refusal says why without repeating it: mostly
+    /// `UNAUTHENTICATED`, and `UNAVAILABLE` when it could not be judged.
+    Rejected(Refusal),
     /// A credential was accepted.
     Known(Caller),
 }
 
 impl Identity {
+    /// A credential that is not accepted for this reason, with `UNAUTHENTICATED`.
+    #[must_use]
+    pub fn rejected(why: impl Into<String>) -> Self {
+        Self::Rejected(Refusal::new(RefusalCode::Unauthenticated, why))
+    }
+
+    /// From when on a connection or stream of this identity must end.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Known(caller) => caller.expires_at,
+            Self::Anonymous | Self::Rejected(_) => None,
+        }
+    }
+
     /// The caller, for the calls that need one.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` when there is no accepted credential.
+    /// `UNAUTHENTICATED` when there is no accepted credential, or the refusal of the one that was presented.
     pub fn require(&self) -> Result<&Caller, Refusal> {
         match self {
             Self::Known(caller) => Ok(caller),
@@ -88,7 +119,7 @@ impl Identity {
                 RefusalCode::Unauthenticated,
                 "this call needs a credential: send `Authorization: Bearer <token>`",
             )),
-            Self::Rejected(why) => Err(Refusal::new(RefusalCode::Unauthenticated, why.clone())),
+            Self::Rejected(refusal) => Err(refusal.clone()),
         }
     }
 }

@@ -92,7 +92,10 @@ macro_rules! service {
                 ) -> Result<Response<Self::$stream>, Status> {
                     let identity = self.identify(Method::$watch, request.metadata()).await;
                     match self.engine.$open(&identity).await {
-                        Ok(events) => Ok(Response::new(watch::responses(self.engine.clone(), events))),
+                        Ok(events) => {
+                            let expiry = self.engine.expiry(&identity);
+                            Ok(Response::new(watch::responses(self.engine.clone(), expiry, events)))
+                        }
                         Err(refusal) => Err(status::refused(&refusal)),
                     }
                 }

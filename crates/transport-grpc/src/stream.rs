@@ -8,7 +8,7 @@
 //! frames and which end the stream (RFC-MACP-0006 §3.2).
 
 use futures_util::StreamExt;
-use macp_engine::{Engine, Event, Subscription, ack};
+use macp_engine::{Engine, Event, Expiry, Subscription, ack};
 use macp_kernel::envelope::core_type;
 use macp_kernel::{Acceptance, Identity, Refusal, RefusalCode};
 use macp_wire::v1::{Envelope, GetSessionRequest, MacpError, SessionState, StreamSessionRequest};
@@ -26,6 +26,7 @@ const TURN: u32 = 64;
 pub(crate) struct SessionStream<I> {
     engine: Engine,
     identity: Identity,
+    expiry: Expiry,
     /// The client's frames; `None` once the client is done.
     input: Option<I>,
     /// The session that every frame must be about.
@@ -61,6 +62,7 @@ struct Cursor {
 /// What happened first.
 enum Woken {
     Draining,
+    Expired(Refusal),
     Event(Result<Event, Refusal>),
     Frame(Option<Result<StreamSessionRequest, Status>>),
 }
@@ -86,9 +88,11 @@ where
 {
     /// A stream of an authenticated caller.
     pub(crate) fn new(engine: Engine, identity: Identity, input: I, input_end: InputEnd) -> Self {
+        let expiry = engine.expiry(&identity);
         Self {
             engine,
             identity,
+            expiry,
             input: Some(input),
             bound: None,
             cursor: None,
@@ -124,6 +128,7 @@ where
             }
             let frame = match self.woken().await {
                 Woken::Draining => return Err(End::Transport(status::draining())),
+                Woken::Expired(refusal) => return Err(refusal.into()),
                 Woken::Event(event) => self.deliver(event?),
                 Woken::Frame(Some(Ok(request))) => self.accept(request).await?,
                 Woken::Frame(Some(Err(status))) => return Err(End::Transport(status)),
@@ -138,16 +143,18 @@ where
         }
     }
 
-    /// Waits for the drain, a delivery or a frame. A delivery goes before a frame that is also there: what was
+    /// Waits for the drain, the end of the credential, a delivery or a frame. A delivery goes before a frame that is also there: what was
     /// accepted earlier is then seen before the answer to what was sent later.
     async fn woken(&mut self) -> Woken {
         let draining = self.engine.draining().cancelled();
+        let expired = self.expiry.reached();
         let event = next_event(self.cursor.as_mut());
         let frame = next_frame(self.input.as_mut());
         if self.turn < TURN {
             tokio::select! {
                 biased;
                 () = draining => Woken::Draining,
+                refusal = expired => Woken::Expired(refusal),
                 event = event => Woken::Event(event),
                 frame = frame => Woken::Frame(frame),
             }
@@ -155,6 +162,7 @@ where
             tokio::select! {
                 biased;
                 () = draining => Woken::Draining,
+                refusal = expired => Woken::Expired(refusal),
                 frame = frame => Woken::Frame(frame),
                 event = event => Woken::Event(event),
             }

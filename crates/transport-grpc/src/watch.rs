@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::stream;
-use macp_engine::{Engine, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch};
+use macp_engine::{Engine, Expiry, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch};
 use macp_kernel::Refusal;
 use macp_wire::v1::{
     WatchModeRegistryResponse, WatchPoliciesResponse, WatchRootsResponse, WatchSessionsResponse,
@@ -26,16 +26,17 @@ pub(crate) trait Watch: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Self::Response, Refusal>> + Send;
 }
 
-/// Pulls a watch until it refuses or the server drains. There is no buffer here: the watch's own is the bound.
-pub(crate) fn responses<W: Watch>(engine: Engine, watch: W) -> ResponseStream<W::Response> {
-    Box::pin(stream::unfold(Some((engine, watch)), |state| async move {
-        let (engine, mut watch) = state?;
+/// Pulls a watch until it refuses, its caller's credential ends or the server drains. There is no buffer here: the watch's own is the bound.
+pub(crate) fn responses<W: Watch>(engine: Engine, expiry: Expiry, watch: W) -> ResponseStream<W::Response> {
+    Box::pin(stream::unfold(Some((engine, expiry, watch)), |state| async move {
+        let (engine, mut expiry, mut watch) = state?;
         tokio::select! {
             // First the drain, so that a busy watch cannot outlive it.
             biased;
             () = engine.draining().cancelled() => Some((Err(status::draining()), None)),
+            refusal = expiry.reached() => Some((Err(status::refused(&refusal)), None)),
             next = watch.next() => Some(match next {
-                Ok(response) => (Ok(response), Some((engine, watch))),
+                Ok(response) => (Ok(response), Some((engine, expiry, watch))),
                 Err(refusal) => (Err(status::refused(&refusal)), None),
             }),
         }

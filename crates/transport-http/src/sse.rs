@@ -13,10 +13,10 @@ use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use macp_engine::{
-    Delivery, Engine, Event, Form, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch,
-    Subscription,
+    Delivery, Engine, Event, Expiry, Form, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch,
+    SignalWatch, Subscription,
 };
-use macp_kernel::{Refusal, RefusalCode};
+use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, Json};
 use macp_wire::v1::SessionState;
 
@@ -42,19 +42,27 @@ pub(crate) trait Source: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Step> + Send;
 }
 
-/// The response that streams a source until it ends, the server drains, or the client goes away.
-pub(crate) fn response<S: Source>(engine: &Engine, keepalive: Duration, source: S) -> Response {
-    response_opened_by(engine, keepalive, OPENED, source)
+/// The response that streams a source until it ends, its caller's credential ends, the server drains, or the client
+/// goes away.
+pub(crate) fn response<S: Source>(
+    engine: &Engine,
+    identity: &Identity,
+    keepalive: Duration,
+    source: S,
+) -> Response {
+    response_opened_by(engine, identity, keepalive, OPENED, source)
 }
 
 /// The same with what the stream begins with, which goes out at once.
 pub(crate) fn response_opened_by<S: Source>(
     engine: &Engine,
+    identity: &Identity,
     keepalive: Duration,
     opening: Bytes,
     source: S,
 ) -> Response {
-    let pull = Pull { engine: engine.clone(), keepalive, source, stage: Stage::Opening(opening) };
+    let expiry = engine.expiry(identity);
+    let pull = Pull { engine: engine.clone(), expiry, keepalive, source, stage: Stage::Opening(opening) };
     let events = stream::unfold(pull, |pull| async {
         let (bytes, pull) = pull.next().await?;
         Some((Ok::<_, Infallible>(bytes), pull))
@@ -70,6 +78,7 @@ pub(crate) fn response_opened_by<S: Source>(
 
 struct Pull<S> {
     engine: Engine,
+    expiry: Expiry,
     keepalive: Duration,
     source: S,
     stage: Stage,
@@ -101,6 +110,8 @@ impl<S: Source> Pull<S> {
         };
         let step = tokio::select! {
             biased;
+            // Before the source, for the same reason.
+            refusal = self.expiry.reached() => Step::Last(error_event(&refusal, "")),
             step = self.source.next() => step,
             () = draining.cancelled() => Step::End,
             () = silence => Step::Event(KEEPALIVE),
@@ -240,7 +251,12 @@ mod tests {
             let dropped = Arc::new(Notify::new());
             let source_dropped = Arc::clone(&dropped);
             let stream = get(async move || {
-                response(&engine, Duration::from_secs(3600), Guarded { dropped: source_dropped, step })
+                response(
+                    &engine,
+                    &Identity::Anonymous,
+                    Duration::from_secs(3600),
+                    Guarded { dropped: source_dropped, step },
+                )
             });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -261,7 +277,7 @@ mod tests {
         let engine = memory_engine().await;
         let dropped = Arc::new(Notify::new());
         let source = Guarded { dropped: Arc::clone(&dropped), step: || Some(Step::Event(KEEPALIVE)) };
-        let body = response(&engine, Duration::ZERO, source).into_body();
+        let body = response(&engine, &Identity::Anonymous, Duration::ZERO, source).into_body();
         let reader = tokio::spawn(axum::body::to_bytes(body, usize::MAX));
         tokio::task::yield_now().await;
         engine.drain();

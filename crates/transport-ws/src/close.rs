@@ -22,7 +22,7 @@ pub(crate) enum Close {
     TooBig,
     /// 1011: a fault of the server.
     Internal,
-    /// 4401: a bad credential, or none in time.
+    /// 4401: a bad credential, none in time, or one that has expired.
     Unauthenticated,
     /// 4403: a credential of somebody else.
     Forbidden,

@@ -100,11 +100,11 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
         Credential::Ticket(ticket) => {
             options.tickets.redeem(ticket, Page { origin, own: None }, engine.now())
         }
-        Credential::Bad(why) => Identity::Rejected((*why).into()),
+        Credential::Bad(why) => Identity::rejected(*why),
     };
     match identity {
         Identity::Known(_) => Ok((handshake, identity)),
-        Identity::Rejected(why) => Err(refuse(&Refusal::new(RefusalCode::Unauthenticated, why))),
+        Identity::Rejected(refusal) => Err(refuse(&refusal)),
         Identity::Anonymous => {
             Err(refuse(&Refusal::new(RefusalCode::Unauthenticated, "the credential is empty")))
         }

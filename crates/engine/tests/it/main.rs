@@ -1,6 +1,7 @@
 //! The engine with a memory store: what callers are promised, whatever the transport.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod expiry;
 mod faults;
 mod lifecycle;
 mod receipts;

@@ -122,7 +122,7 @@ async fn only_those_who_may_read_subscribe() {
         (observer, None),
         (identity("agent://x"), Some("FORBIDDEN")),
         (Identity::Anonymous, Some("UNAUTHENTICATED")),
-        (Identity::Rejected("no".into()), Some("UNAUTHENTICATED")),
+        (Identity::rejected("no"), Some("UNAUTHENTICATED")),
     ] {
         let got = engine.subscribe(&identity, SESSION, 0).await.err().map(|refusal| refusal.code.name());
         assert_eq!(got, code, "{identity:?}");

@@ -99,8 +99,19 @@ settings! {
         : MACP_AUTH_TOKENS_FILE;
         /// The same array as text. Wins over the file.
         secret : MACP_AUTH_TOKENS_JSON;
-        /// Not offered by this release; set, the start is refused.
+        /// The `iss` of the JWTs to accept ([security.md](security.md)). Needs one of the two next settings.
         : MACP_AUTH_ISSUER;
+        /// Where the issuer publishes its keys, a JWK set. `https://`, or `http://` on this machine.
+        : MACP_AUTH_JWKS_URL;
+        /// The JWK set itself. Wins over the URL.
+        secret : MACP_AUTH_JWKS_JSON;
+        /// Seconds after which the keys are fetched again. They are used for up to an hour longer while that fails.
+        : MACP_AUTH_JWKS_TTL_SECS = "300";
+        /// What the `aud` of a JWT must name.
+        : MACP_AUTH_AUDIENCE = "macp-runtime";
+        /// Signature algorithms that a JWT may have, of `RS256`, `ES256` and `HS256`. With the last one, which uses a
+        /// shared secret, whoever can verify can also sign.
+        : MACP_AUTH_JWT_ALGS = "RS256,ES256";
         /// Whose sessions `ListSessions` and `WatchSessions` show: `own`, or `all` as the reference server does.
         : MACP_SESSION_VISIBILITY = "own";
     }

@@ -8,6 +8,7 @@ mod fakes;
 mod grpc_web;
 mod healthy;
 mod hostile;
+mod jwt;
 mod keepalive;
 mod log_commands;
 mod parity;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
-use crate::fakes::{Agent, Credential, Grpc, Http, Session, Ws, next};
+use crate::fakes::{Agent, Credential, Grpc, Http, Issuer, Session, Ws, next};
 use crate::process::Gateway;
 
 /// Known to the gateway; none is a part of another.
@@ -67,21 +67,34 @@ async fn use_tickets(gateway: &Gateway, token: &str, session: &Session) -> Vec<S
 async fn no_credential_is_logged() {
     let entries =
         KNOWN.map(|token| json!({ "token": token, "sender": format!("agent://of-{}", &token[6..8]) }));
-    let gateway =
-        Gateway::with(&[("RUST_LOG", "trace"), ("MACP_AUTH_TOKENS_JSON", &json!(entries).to_string())]).await;
+    let issuer = Issuer::new("k");
+    let gateway = Gateway::with(&[
+        ("RUST_LOG", "trace"),
+        ("MACP_AUTH_TOKENS_JSON", &json!(entries).to_string()),
+        ("MACP_AUTH_ISSUER", Issuer::NAME),
+        ("MACP_AUTH_JWKS_JSON", &issuer.jwks()),
+    ])
+    .await;
     let session = Session::new();
     let participants = KNOWN.map(|token| format!("agent://of-{}", &token[6..8]));
     let start = session.start(&participants.each_ref().map(String::as_str));
     assert!(Grpc::agent(gateway.grpc, KNOWN[0]).send(&start).await.unwrap().ok);
     use_everywhere(&gateway, KNOWN, &session).await;
     use_everywhere(&gateway, UNKNOWN, &session).await;
+    let jwts = participants.each_ref().map(|sender| issuer.token(sender, 300));
+    let bad = participants.each_ref().map(|sender| Issuer::new("k").token(sender, -1));
+    for jwts in [&jwts, &bad] {
+        use_everywhere(&gateway, jwts.each_ref().map(String::as_str), &session).await;
+    }
 
     let tickets = use_tickets(&gateway, KNOWN[0], &session).await;
 
     let log = gateway.stop().await;
     assert!(log.contains(" TRACE ") && log.contains("h2::"), "all of it is logged");
     let mut leaks = Vec::new();
-    for token in KNOWN.into_iter().chain(UNKNOWN).chain(tickets.iter().map(String::as_str)) {
+    // The signature is what makes a JWT a secret.
+    let jwts = jwts.iter().chain(&bad).map(|jwt| jwt.rsplit('.').next().unwrap());
+    for token in KNOWN.into_iter().chain(UNKNOWN).chain(tickets.iter().map(String::as_str)).chain(jwts) {
         for secret in [token.to_owned(), URL_SAFE_NO_PAD.encode(token), STANDARD.encode(token)] {
             leaks.extend(log.lines().filter(|line| line.contains(&secret)).map(str::to_owned));
         }

@@ -72,8 +72,9 @@ async fn follow(app: Arc<App>, asked: Asked) -> Result<Response, Failure> {
     // Where the replay ends and what is live begins: an event stream has no other place to say it.
     let high_water = HeaderValue::from(subscription.high_water());
     let watching = Watching::new(subscription, pass);
+    let opening = watching.opening();
     let mut response =
-        sse::response_opened_by(&app.engine, app.options.sse_keepalive, watching.opening(), watching);
+        sse::response_opened_by(&app.engine, &identity, app.options.sse_keepalive, opening, watching);
     response.headers_mut().insert(HIGH_WATER, high_water);
     Ok(response)
 }

@@ -29,7 +29,7 @@ pub(super) async fn subscribe(app: Arc<App>, call: Call) -> Result<Response, Fai
     }
     let after = extract::resume_after(&call.headers, request.after_sequence).map_err(refuse)?;
     let subscription = app.engine.subscribe(&call.identity, session_id, after).await.map_err(refuse)?;
-    Ok(sse::response(&app.engine, app.options.sse_keepalive, subscription))
+    Ok(sse::response(&app.engine, &call.identity, app.options.sse_keepalive, subscription))
 }
 
 /// One of the watches, whose requests have no members.
@@ -44,6 +44,6 @@ where
     F: Future<Output = Result<W, Refusal>>,
 {
     call.decode::<R>()?;
-    let watch = open(app.engine.clone(), call.identity).await?;
-    Ok(sse::response(&app.engine, app.options.sse_keepalive, watch))
+    let watch = open(app.engine.clone(), call.identity.clone()).await?;
+    Ok(sse::response(&app.engine, &call.identity, app.options.sse_keepalive, watch))
 }

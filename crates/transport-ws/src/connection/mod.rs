@@ -15,8 +15,8 @@ use bytes::Bytes;
 use futures_util::future::join;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use macp_auth::Authenticator;
-use macp_engine::Engine;
-use macp_kernel::Identity;
+use macp_engine::{Engine, Expiry};
+use macp_kernel::{Identity, Refusal};
 use macp_wire::gateway::v1::server_frame::Body;
 use macp_wire::gateway::v1::{Draining, Welcome};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -67,6 +67,7 @@ enum Turn {
     DrainBegan,
     Drained,
     Timer,
+    Expired(Refusal),
     WriteFailed(Error),
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct Connection<S> {
     drain_by: Option<Instant>,
     /// When the connection must have a credential, as long as it has none.
     authenticate_by: Option<Instant>,
+    /// The end of the credential that the connection has.
+    expiry: Expiry,
     /// An `authenticate` is being worked on: what follows it waits for its outcome.
     authenticating: bool,
     next_ping: Instant,
@@ -116,6 +119,7 @@ where
             timing,
             max_frame_bytes: setup.max_frame_bytes,
             activity: setup.activity,
+            expiry: engine.expiry(&identity),
             draining: Box::pin(engine.draining().clone().cancelled_owned()),
             work: Work::new(engine, authenticator, encoding, setup.max_out, identity),
             streams: Streams::new(encoding),
@@ -167,6 +171,12 @@ where
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         if let Poll::Ready(done) = self.work.poll(cx) {
             return Poll::Ready(Turn::Done(done));
+        }
+        // A credential that is being looked at may be the next one.
+        if !self.authenticating
+            && let Poll::Ready(refusal) = self.expiry.poll_reached(cx)
+        {
+            return Poll::Ready(Turn::Expired(refusal));
         }
         let mut frames = 0;
         while frames < FRAMES_PER_TURN {
@@ -299,6 +309,7 @@ where
             }
             Turn::Drained => ControlFlow::Break(End::Close(Close::Drain)),
             Turn::Timer => self.time(Instant::now()),
+            Turn::Expired(refusal) => self.expired(&refusal),
             Turn::WriteFailed(Error::WriteBufferFull(_) | Error::AttackAttempt) => {
                 tracing::error!(connection = %self.connection_id, "a frame cannot be written");
                 ControlFlow::Break(End::Close(Close::Internal))

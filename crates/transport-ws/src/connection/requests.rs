@@ -111,9 +111,21 @@ where
                 Refusal::forbidden("this connection belongs to another sender; open one for this credential"),
                 Close::Forbidden,
             ),
+            // What was opened with the old credential stays open, so it must be covered by the new one.
+            (Identity::Known(new), Identity::Known(old))
+                if old.capabilities.is_observer && !new.capabilities.is_observer =>
+            {
+                (
+                    Refusal::forbidden(
+                        "this credential lacks the connection's is_observer; open a connection for it",
+                    ),
+                    Close::Forbidden,
+                )
+            }
             (Identity::Known(new), _) => {
                 let sender = new.sender.to_string();
                 self.authenticate_by = None;
+                self.expiry = self.work.engine().expiry(&identity);
                 self.work.set_identity(identity);
                 self.answer(id, Answer::Authenticated(Authenticated { sender }));
                 return ControlFlow::Continue(());
@@ -121,12 +133,21 @@ where
             (Identity::Anonymous, _) => {
                 (Refusal::new(RefusalCode::Unauthenticated, "the token is empty"), Close::Unauthenticated)
             }
-            (Identity::Rejected(why), _) => {
-                (Refusal::new(RefusalCode::Unauthenticated, why.clone()), Close::Unauthenticated)
+            // Not judged: the same credential may be good in a moment.
+            (Identity::Rejected(refusal), _) if refusal.code == RefusalCode::Unavailable => {
+                self.refuse(id, refusal);
+                return ControlFlow::Continue(());
             }
+            (Identity::Rejected(refusal), _) => (refusal.clone(), Close::Unauthenticated),
         };
         self.refuse(id, &refusal);
         ControlFlow::Break(End::Close(close))
+    }
+
+    /// Takes the end of the connection's credential.
+    pub(super) fn expired(&mut self, refusal: &Refusal) -> ControlFlow<End> {
+        self.outbox.push(Out::unasked(refusal_frame(self.encoding, "", refusal)));
+        ControlFlow::Break(End::Close(Close::Unauthenticated))
     }
 
     /// Ends a stream, with the answer to the frame that began it if that is still due.

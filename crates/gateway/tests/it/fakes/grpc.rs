@@ -175,6 +175,23 @@ impl Agent for Grpc {
         Ok(serde_json::from_slice(&response).unwrap())
     }
 
+    async fn watch(&mut self, method: &str) -> Result<(), Code> {
+        macro_rules! open {
+            ($function:ident, $request:ident) => {{
+                let request = self.request(v1::$request {});
+                soon(method, self.client.$function(request)).await.map(drop).map_err(|status| code(&status))
+            }};
+        }
+        match method {
+            "WatchModeRegistry" => open!(watch_mode_registry, WatchModeRegistryRequest),
+            "WatchRoots" => open!(watch_roots, WatchRootsRequest),
+            "WatchPolicies" => open!(watch_policies, WatchPoliciesRequest),
+            "WatchSignals" => open!(watch_signals, WatchSignalsRequest),
+            "WatchSessions" => open!(watch_sessions, WatchSessionsRequest),
+            _ => panic!("{method} is no watch"),
+        }
+    }
+
     async fn observe(&mut self, session: &str, after: u64) -> Result<Feed, Code> {
         let mut stream = self.open().await?;
         stream.subscribe(session, after);
@@ -241,6 +258,10 @@ impl Agent for GrpcStream {
     }
 
     async fn call(&mut self, method: &str, _: &Value) -> Result<Value, Code> {
+        panic!("{method} on a StreamSession")
+    }
+
+    async fn watch(&mut self, method: &str) -> Result<(), Code> {
         panic!("{method} on a StreamSession")
     }
 

@@ -13,7 +13,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use macp_wire::json;
 use macp_wire::v1::stream_session_response::Response as Frame;
-use macp_wire::v1::{Ack, Envelope, SendRequest, SendResponse, StreamSessionRequest, StreamSessionResponse};
+use macp_wire::v1::{
+    Ack, Envelope, SendRequest, SendResponse, StreamSessionRequest, StreamSessionResponse,
+    WatchSignalsRequest,
+};
 use prost::Message;
 use serde_json::Value;
 
@@ -190,6 +193,11 @@ impl Agent for GrpcWeb {
     async fn call(&mut self, method: &str, request: &Value) -> Result<Value, Code> {
         let response = dispatch(self, method, request.to_string().as_bytes()).await?;
         Ok(serde_json::from_slice(&response).unwrap())
+    }
+
+    async fn watch(&mut self, method: &str) -> Result<(), Code> {
+        // The requests of all watches are empty, so one message stands for all of them.
+        self.begin(method, &WatchSignalsRequest {}).await.map(drop)
     }
 
     async fn observe(&mut self, session: &str, after: u64) -> Result<Feed, Code> {

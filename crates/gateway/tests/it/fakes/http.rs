@@ -181,6 +181,17 @@ pub(crate) struct Event {
 }
 
 impl Sse {
+    /// Reads to the end; the data of the last event, which must be an error.
+    pub(crate) async fn last(&mut self) -> Value {
+        let mut last = None;
+        while let Some(event) = self.next().await {
+            last = Some(event);
+        }
+        let last = last.expect("an event");
+        assert_eq!(last.name, "error", "{last:?}");
+        serde_json::from_str(&last.data).unwrap()
+    }
+
     /// The first id of the stream.
     async fn id_line(&mut self) -> String {
         loop {
@@ -252,6 +263,10 @@ impl Agent for Http {
     async fn call(&mut self, method: &str, request: &Value) -> Result<Value, Code> {
         let response = self.json(method, request.to_string().into_bytes()).await?;
         Ok(serde_json::from_slice(&response).unwrap())
+    }
+
+    async fn watch(&mut self, method: &str) -> Result<(), Code> {
+        self.events(method, &json!({}), 0).await.map(drop)
     }
 
     async fn observe(&mut self, session: &str, after: u64) -> Result<Feed, Code> {

@@ -4,6 +4,7 @@ mod grpc;
 mod grpc_web;
 mod half_sent;
 mod http;
+mod issuer;
 mod session;
 mod ws;
 
@@ -19,6 +20,7 @@ pub(crate) use grpc::Grpc;
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use half_sent::HalfSent;
 pub(crate) use http::{Http, Sse, whole};
+pub(crate) use issuer::{Issuer, KeyServer};
 pub(crate) use session::{MODE, Session};
 pub(crate) use ws::{Credential, Socket, Ws};
 
@@ -45,6 +47,9 @@ pub(crate) trait Agent: Send {
 
     /// Any unary call, request and response as JSON.
     async fn call(&mut self, method: &str, request: &Value) -> Result<Value, Code>;
+
+    /// Opens one of the watches, by its call's name.
+    async fn watch(&mut self, method: &str) -> Result<(), Code>;
 
     /// Observes a session on a connection of its own.
     async fn observe(&mut self, session: &str, after: u64) -> Result<Feed, Code>;

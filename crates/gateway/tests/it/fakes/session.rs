@@ -1,7 +1,7 @@
 //! Envelopes of one Decision session.
 
 use macp_wire::modes::decision::v1::{EvaluationPayload, ProposalPayload, VotePayload};
-use macp_wire::v1::{CommitmentPayload, Envelope, SessionStartPayload};
+use macp_wire::v1::{CommitmentPayload, Envelope, SessionStartPayload, SignalPayload};
 use prost::Message;
 
 pub(crate) const MODE: &str = "macp.mode.decision.v1";
@@ -61,6 +61,12 @@ impl Session {
             supporting_data: vec![0, 0xFF, 0x80].into(),
         };
         self.envelope("Proposal", &payload)
+    }
+
+    /// A signal, which is about no session.
+    pub(crate) fn signal(&self) -> Envelope {
+        let payload = SignalPayload { signal_type: "ping".into(), ..SignalPayload::default() };
+        Envelope { session_id: String::new(), mode: String::new(), ..self.envelope("Signal", &payload) }
     }
 
     pub(crate) fn evaluation(&self, proposal_id: &str) -> Envelope {

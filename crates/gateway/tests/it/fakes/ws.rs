@@ -214,6 +214,22 @@ impl Agent for Ws {
         }
     }
 
+    async fn watch(&mut self, method: &str) -> Result<(), Code> {
+        let topic = match method {
+            "WatchModeRegistry" => Topic::ModeRegistry,
+            "WatchRoots" => Topic::Roots,
+            "WatchPolicies" => Topic::Policies,
+            "WatchSignals" => Topic::Signals,
+            "WatchSessions" => Topic::Sessions,
+            _ => panic!("{method} is no watch"),
+        };
+        match self.socket().await?.ask(Ask::Watch(Watch { topic: topic.into() })).await {
+            Answer::Watching(_) => Ok(()),
+            Answer::Error(error) => Err(error.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
     async fn observe(&mut self, session: &str, after_sequence: u64) -> Result<Feed, Code> {
         let mut socket = self.connect().await?;
         let subscribe = Subscribe { session_id: session.to_owned(), after_sequence, snapshot: false };

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::{Sink, SinkExt, Stream};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
-use macp_engine::testing::memory_engine;
+use macp_engine::testing::{ManualClock, memory_engine, memory_engine_by};
 use macp_kernel::{Caller, Identity};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -61,11 +61,19 @@ pub(super) struct With {
     /// Frames that the client's side takes without reading.
     pub(super) room: usize,
     pub(super) authenticator: Authenticator,
+    /// Makes the sender's identity another than the usual one.
+    pub(super) identity: fn(&mut Caller),
 }
 
 impl Default for With {
     fn default() -> Self {
-        Self { sender: None, encoding: Encoding::Json, room: 1024, authenticator: Authenticator::dev() }
+        Self {
+            sender: None,
+            encoding: Encoding::Json,
+            room: 1024,
+            authenticator: Authenticator::dev(),
+            identity: |_| {},
+        }
     }
 }
 
@@ -93,11 +101,16 @@ pub(super) fn open(engine: &Engine, with: With) -> Client {
     let (client_tx, rx) = mpsc::channel(4096);
     let (tx, client_rx) = mpsc::channel(with.room);
     let activity = Activity::new();
+    let caller = with.sender.map(|sender| {
+        let mut caller = Caller::new(sender);
+        (with.identity)(&mut caller);
+        caller
+    });
     let setup = Setup {
         connection_id: uuid::Uuid::new_v4(),
         engine: engine.clone(),
         authenticator: Arc::new(with.authenticator),
-        identity: with.sender.map_or(Identity::Anonymous, |sender| Identity::Known(Caller::new(sender))),
+        identity: caller.map_or(Identity::Anonymous, Identity::Known),
         encoding: with.encoding,
         max_frame_bytes: 1 << 20,
         max_out: 1 << 24,
@@ -199,6 +212,12 @@ impl Client {
 
 pub(super) async fn engine() -> Engine {
     memory_engine().await
+}
+
+/// An engine whose clock stands at 0 until it is moved.
+pub(super) async fn engine_with_clock() -> (Engine, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(0));
+    (memory_engine_by(Arc::clone(&clock) as _).await, clock)
 }
 
 pub(super) const MODE: &str = "macp.mode.decision.v1";

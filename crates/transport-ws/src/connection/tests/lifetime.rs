@@ -1,6 +1,9 @@
 //! From welcome to close: credentials, heartbeat, abuse, stalls, and the server going away.
 
-use macp_auth::Authenticator;
+use std::sync::Arc;
+
+use macp_auth::{Authenticator, JwtAlgorithm, JwtRules, Keyring};
+use macp_kernel::{Caller, UnixMillis};
 use serde_json::json;
 use tokio::time::{Duration, Instant, advance, sleep};
 use tokio_tungstenite::tungstenite::Message;
@@ -93,6 +96,81 @@ async fn a_token_is_replaced_by_one_of_the_same_sender_only() {
     let other = client.ask("error", json!({"authenticate": {"token": "tok-b"}})).await;
     assert_eq!(other["code"], "FORBIDDEN");
     assert_eq!(client.closed().await, 4403);
+}
+
+/// Good for half a minute, on an engine's clock that stands at 0.
+fn until_30_s(caller: &mut Caller) {
+    caller.expires_at = Some(UnixMillis(30_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_expires_ends_the_connection() {
+    let (engine, clock) = engine_with_clock().await;
+    let with = With { sender: Some("agent://a"), identity: until_30_s, ..With::default() };
+    let began = Instant::now();
+    let mut client = connect_with(&engine, with).await;
+    client.ask("result", json!({"call": {"method": "ListSessions", "request": {}}})).await;
+    clock.advance(30_000);
+    assert_eq!(client.hear().await["error"]["code"], "UNAUTHENTICATED");
+    assert_eq!(client.closed().await, 4401);
+    assert_eq!(began.elapsed().as_secs(), 30, "the clock was looked at when it was due");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_pauses_does_not_hide_the_end_of_its_credential() {
+    let (engine, clock) = engine_with_clock().await;
+    clock.advance(30_000);
+    let with = With { sender: Some("agent://a"), identity: until_30_s, ..With::default() };
+    let mut client = open(&engine, with);
+    for _ in 0..1000 {
+        client.say(json!({"call": {"method": "ListSessions", "request": {}}}));
+    }
+    assert!(client.hear().await["welcome"].is_object());
+    assert_eq!(client.hear().await["error"]["code"], "UNAUTHENTICATED");
+    assert_eq!(client.closed().await, 4401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_in_time_keeps_the_connection() {
+    let (engine, clock) = engine_with_clock().await;
+    let with =
+        With { sender: Some("agent://a"), identity: until_30_s, authenticator: tokens(), ..With::default() };
+    let mut client = connect_with(&engine, with).await;
+    client.ask("authenticated", json!({"authenticate": {"token": "tok-a"}})).await;
+    clock.advance(60_000);
+    sleep(Duration::from_secs(40)).await;
+    client.ask("pong", json!({"ping": {}})).await;
+    sleep(Duration::from_secs(40)).await;
+    client.ask("pong", json!({"ping": {}})).await;
+}
+
+/// What it has opened as an observer stays open, so its next token must be an observer's, too.
+#[tokio::test(start_paused = true)]
+async fn an_observer_does_not_become_less_and_keep_what_it_sees() {
+    let engine = engine().await;
+    let with = With {
+        sender: Some("agent://a"),
+        identity: |caller| caller.capabilities.is_observer = true,
+        authenticator: tokens(),
+        ..With::default()
+    };
+    let mut client = connect_with(&engine, with).await;
+    let error = client.ask("error", json!({"authenticate": {"token": "tok-a"}})).await;
+    assert_eq!(error["code"], "FORBIDDEN");
+    assert_eq!(client.closed().await, 4403);
+}
+
+/// An issuer whose keys cannot be fetched says nothing about the token.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_judged_does_not_close() {
+    let engine = engine().await;
+    let rules = JwtRules { issuer: "i".into(), audience: "a".into(), algorithms: vec![JwtAlgorithm::Es256] };
+    let keys = Arc::new(Keyring::fetched(Duration::from_secs(60)));
+    let authenticator = Authenticator::jwt(rules, keys);
+    let mut client = connect_with(&engine, With { authenticator, ..With::default() }).await;
+    let error = client.ask("error", json!({"authenticate": {"token": "a.b.c"}})).await;
+    assert_eq!(error["code"], "UNAVAILABLE");
+    client.ask("pong", json!({"ping": {}})).await;
 }
 
 #[tokio::test(start_paused = true)]
