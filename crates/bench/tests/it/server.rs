@@ -42,16 +42,10 @@ async fn serve(limits: Limits) -> SocketAddr {
     let options = Options { limits, ..Options::default() };
     let engine = Engine::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock), options).await.unwrap();
     let anybody = Arc::new(Authenticator::dev());
-    let routes = macp_transport_grpc::routes(
-        engine.clone(),
-        Arc::clone(&anybody),
-        macp_transport_grpc::Options::default(),
-    );
+    let grpc = macp_transport_grpc::Options::default();
     let http = macp_transport_http::Options::new(largest);
     let ws = macp_transport_ws::Options::new(largest * 2);
-    let router = routes
-        .into_axum_router()
-        .reset_fallback()
+    let router = macp_transport_grpc::router(engine.clone(), Arc::clone(&anybody), grpc)
         .merge(macp_transport_http::router(engine.clone(), Arc::clone(&anybody), http))
         .merge(macp_transport_ws::router(engine, anybody, ws, macp_transport_ws::Sockets::new()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
