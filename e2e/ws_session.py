@@ -12,8 +12,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import yaml
 from checks import WAIT, expect, refused, run
-from gateway import DEVELOPMENT, Gateway
+from gateway import DEVELOPMENT, REPOSITORY, Gateway
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import best_match
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT7
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -74,6 +79,28 @@ def commitment(session_id: str) -> Frame:
     return envelope(session_id, "Commitment", payload)
 
 
+class Document:
+    """The AsyncAPI document, as a judge of frames: whatever the server says here is what it describes."""
+
+    def __init__(self) -> None:
+        file = REPOSITORY / "openapi" / "macp-websocket.v1.yaml"
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        resource = Resource(contents=document, specification=DRAFT7)
+        registry = Registry().with_resource("urn:asyncapi", resource)
+        reference = {"$ref": "urn:asyncapi#/components/schemas/ServerFrame"}
+        self._frame = Draft7Validator(reference, registry=registry)
+        messages = document["components"]["messages"].items()
+        self.unseen = {message["name"] for key, message in messages if key.startswith("server")}
+
+    def check(self, frame: Frame) -> None:
+        fault = best_match(self._frame.iter_errors(frame))
+        assert fault is None, f"not as described: {frame}: {fault}"
+        self.unseen.difference_update(frame)
+
+
+DOCUMENT = Document()
+
+
 class Peer:
     """One connection. Frames are kept in arrival order until somebody takes them."""
 
@@ -96,6 +123,7 @@ class Peer:
         text = self.socket.recv(timeout=max(0.0, deadline - time.monotonic()))
         assert isinstance(text, str), "the JSON subprotocol must use text messages"
         frame = json.loads(text)
+        DOCUMENT.check(frame)
         kinds = [name for name in frame if name != "id"]
         assert len(kinds) == 1, f"a frame has one body: {text}"
         return kinds[0], frame
@@ -375,13 +403,18 @@ def drain(gateway: Gateway) -> None:
         expect(code, 0, "exit code after SIGTERM with an open socket")
 
 
+def described(_: Gateway) -> None:
+    """WebSocket: every frame that the AsyncAPI document describes has come, and was as described."""
+    expect(DOCUMENT.unseen, set(), "frames that no check has seen")
+
+
 def main() -> int:
     common = {"MACP_SHUTDOWN_DRAIN_SECS": "2"}
     with Gateway({**DEVELOPMENT, **common}) as gateway:
         failed = run(gateway, whole_session, refusals, calls, expiry, watches, before_authentication, drain)
     tokens = json.dumps([{"token": "tok-coordinator", "sender": INITIATOR}])
     with Gateway({**DEVELOPMENT, **common, "MACP_AUTH_TOKENS_JSON": tokens}) as gateway:
-        failed += run(gateway, upgrades)
+        failed += run(gateway, upgrades, described)
     return 1 if failed else 0
 
 

@@ -1,6 +1,7 @@
 //! `cargo run -p xtask -- <chore>`: chores of the workspace that must give the same result for everyone.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks through its output")]
 
+mod asyncapi;
 mod deps;
 mod openapi;
 
@@ -19,6 +20,12 @@ struct Arguments {
 enum Chore {
     /// Check which crate may depend on what (ARCHITECTURE.md, "Who may import whom").
     Deps,
+    /// Write the AsyncAPI document of the WebSocket binding, or say whether it is what the frame definitions give.
+    Asyncapi {
+        /// Write nothing; fail if the file is stale.
+        #[arg(long)]
+        check: bool,
+    },
     /// Write the OpenAPI document, or say whether it is what the code gives.
     Openapi {
         /// Write nothing; fail if the file is stale.
@@ -30,6 +37,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Deps => deps::check().map(|()| "every crate keeps to its dependencies".to_owned()),
+        Chore::Asyncapi { check } => asyncapi::run(check).map_err(|fault| vec![fault]),
         Chore::Openapi { check } => openapi::run(check).map_err(|fault| vec![fault]),
     };
     match outcome {
