@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 
 mod body_cap;
+mod compression;
 mod cors;
 mod discovery;
 mod document;
