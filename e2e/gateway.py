@@ -164,6 +164,12 @@ class Gateway:
                 raise SystemExit(f"the gateway was not ready within {READY_WITHIN:.0f} s")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """The process, for those who measure it."""
+        assert self._process
+        return self._process.pid
+
     def stop(self) -> int:
         """Send SIGTERM, wait, and return the exit code; also fine when the process has ended already."""
         assert self._process

@@ -50,6 +50,11 @@ impl Signals {
         Ok(Acceptance { duplicate: false, accepted_at: now, state: SessionState::Unspecified })
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn watchers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     pub(crate) fn watch(&self) -> SignalWatch {
         SignalWatch(self.0.subscribe())
     }

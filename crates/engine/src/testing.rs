@@ -69,4 +69,18 @@ impl Engine {
             }
         }
     }
+
+    /// How many subscriptions of a session there are. None may outlive its client.
+    pub async fn subscribers(&self, session_id: &str) -> usize {
+        match self.inner.sessions.lane(session_id).await {
+            Ok(lane) => lane.tail().subscribers(),
+            Err(_) => 0,
+        }
+    }
+
+    /// How many watches of signals there are.
+    #[must_use]
+    pub fn signal_watchers(&self) -> usize {
+        self.inner.signals.watchers()
+    }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) max_body_bytes: usize,
     /// Connections that one listener holds at a time (`MACP_HTTP_MAX_CONNECTIONS`).
     pub(crate) max_connections: usize,
+    /// WebSockets that are open at a time (`MACP_WS_MAX_CONNECTIONS`).
+    pub(crate) max_websockets: usize,
     /// HTTP/2 streams on one connection (`MACP_MAX_CONCURRENT_STREAMS`).
     pub(crate) max_concurrent_streams: u32,
     /// How long a request may take until the head of its response (`MACP_REQUEST_TIMEOUT_SECS`).
@@ -231,6 +233,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         cors_origins: cors_origins(reader),
         max_body_bytes,
         max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024),
+        max_websockets: reader.count("MACP_WS_MAX_CONNECTIONS", 20_000),
         max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
         request_timeout: Duration::from_secs(reader.count("MACP_REQUEST_TIMEOUT_SECS", 30)),
         sse_keepalive: Duration::from_secs(reader.parsed(

@@ -74,6 +74,7 @@ pub(crate) fn of(
             .collect(),
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
+        max_connections: config.max_websockets,
         tickets: Arc::clone(tickets),
         timing: macp_transport_ws::Timing { drain: config.drain, ..macp_transport_ws::Timing::default() },
         ..macp_transport_ws::Options::new(config.max_body_bytes)

@@ -18,6 +18,7 @@ mod options;
 mod order;
 mod origin;
 mod outbox;
+mod socket;
 mod sockets;
 mod source;
 mod streams;

@@ -64,6 +64,13 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// Gives back the room of an empty queue. For idle connections: it comes with the heartbeat.
+    pub(crate) fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     /// Whether the client may send more.
     pub(crate) fn has_room(&self) -> bool {
         self.in_work < MAX_IN_WORK && self.bytes < MAX_QUEUED_BYTES

@@ -5,7 +5,7 @@
 //! themselves are always polled: one that reads the store would hold what it has taken there for as long as it is
 //! not. Cursors take turns.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::source::{Item, Source};
 pub(crate) const MAX_STREAMS: usize = 1_000;
 
 /// What a stream is about; a connection has one of each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Session(String),
     Topic(Topic),
@@ -46,7 +46,7 @@ pub(crate) struct Generation(u64);
 
 pub(crate) struct Streams {
     encoding: Encoding,
-    slots: BTreeMap<Key, Slot>,
+    slots: HashMap<Key, Slot>,
     /// Cursors that wait for their next item.
     waiting: FuturesUnordered<Abortable<BoxFuture<'static, (Cursor, Next)>>>,
     /// Cursors whose next item is at hand, in turn.
@@ -82,7 +82,7 @@ impl Streams {
     pub(crate) fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
-            slots: BTreeMap::new(),
+            slots: HashMap::new(),
             waiting: FuturesUnordered::new(),
             ready: VecDeque::new(),
             last_generation: 0,
@@ -152,6 +152,13 @@ impl Streams {
             _ => None,
         };
         self.slots.iter().filter_map(head).collect()
+    }
+
+    /// Gives back the room of an empty queue. For idle connections: it comes with the heartbeat.
+    pub(crate) fn rest(&mut self) {
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
     }
 
     /// Takes over what has come. True if there is something to write.

@@ -19,21 +19,16 @@ use macp_engine::{Engine, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::activity::{Activity, Watched};
-use crate::connection::{Connection, Setup};
+use crate::connection::{Connection, End, Setup};
 use crate::handshake::{self, Credential, Handshake, Refused};
 use crate::options::Options;
 use crate::origin::{self, Denied};
+use crate::socket::{Outgoing, Socket};
 use crate::sockets::Sockets;
 
 const MACP_ERROR_CODE: HeaderName = HeaderName::from_static("macp-error-code");
-/// Allocated for every socket, so small; larger messages grow it for as long as they are read.
-const READ_BUFFER: usize = 4 << 10;
-/// Bytes that are gathered before they are written.
-const WRITE_BUFFER: usize = 8 << 10;
 /// How many times larger than what may be read a written frame may be: the JSON of a payload can be that much longer
 /// than its bytes.
 const MAX_OUT_FACTOR: usize = 16;
@@ -89,7 +84,9 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
         return Err(refuse(&unavailable("the server is shutting down; connect again later")));
     }
     if sockets.len() >= options.max_connections {
-        return Err(refuse(&unavailable("too many connections; connect again later")));
+        return Err(refuse(&unavailable(
+            "too many WebSockets are open (MACP_WS_MAX_CONNECTIONS); connect again later",
+        )));
     }
     let identity = match &handshake.credential {
         Credential::None => return Ok((handshake, Identity::Anonymous)),
@@ -165,48 +162,75 @@ fn switching(handshake: &Handshake) -> Response {
     response
 }
 
+/// An opened socket's bytes.
+type Io = Watched<TokioIo<Upgraded>>;
+
 /// Waits for the HTTP server to hand the connection over, and serves it.
-async fn serve(shared: Arc<Shared>, on_upgrade: OnUpgrade, handshake: Handshake, identity: Identity) {
-    let Ok(Ok(upgraded)) = timeout(UPGRADE_TIME, on_upgrade).await else { return };
+///
+/// The future lives as long as the socket, and there are many of them. So what is needed once, before and after, is
+/// boxed: it takes no room in between.
+fn serve(
+    shared: Arc<Shared>,
+    on_upgrade: OnUpgrade,
+    handshake: Handshake,
+    identity: Identity,
+) -> impl Future<Output = ()> + Send + 'static {
+    let opening = Box::pin(open(shared, on_upgrade, handshake, identity));
+    async move {
+        let Some(mut connection) = opening.await else { return };
+        let end = connection.run().await;
+        Box::pin(close(connection, end)).await;
+    }
+}
+
+async fn open(
+    shared: Arc<Shared>,
+    on_upgrade: OnUpgrade,
+    handshake: Handshake,
+    identity: Identity,
+) -> Option<Connection<Socket<Io>>> {
+    let upgraded = timeout(UPGRADE_TIME, on_upgrade).await.ok()?.ok()?;
     let Options { max_frame_bytes, timing, .. } = shared.options;
-    let max_out = max_frame_bytes.saturating_mul(MAX_OUT_FACTOR);
     let activity = Activity::new();
     let io = Watched::new(TokioIo::new(upgraded), activity.clone());
-    let mut socket =
-        WebSocketStream::from_raw_socket(io, Role::Server, Some(limits(max_frame_bytes, max_out))).await;
+    let socket = Socket::new(io, max_frame_bytes).await;
     let connection_id = uuid::Uuid::new_v4();
     let setup = Setup {
         connection_id,
         engine: shared.engine.clone(),
         authenticator: Arc::clone(&shared.authenticator),
         identity,
+        // Nothing else of the handshake, which holds the credential, outlives this point.
         encoding: handshake.encoding,
         max_frame_bytes,
-        max_out,
+        max_out: max_frame_bytes.saturating_mul(MAX_OUT_FACTOR),
         timing,
         activity,
     };
-    // The handshake holds the credential; nothing of it outlives this point.
-    drop(handshake);
     tracing::debug!(connection = %connection_id, "socket opened");
-    let end = Connection::new(&mut socket, setup).run().await;
+    Some(Connection::new(socket, setup))
+}
+
+async fn close(connection: Connection<Socket<Io>>, end: End) {
+    let connection_id = connection.id();
+    let socket = connection.finish(end).await;
     tracing::debug!(connection = %connection_id, ?end, "socket closed");
-    drop(timeout(LINGER_TIME, linger(socket.into_inner())).await);
+    drop(timeout(LINGER_TIME, linger(socket.into_io())).await);
 }
 
-/// Limits of the WebSocket layer: without them it buffers without bound for a peer that does not read.
-fn limits(max_frame_bytes: usize, max_out: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        // Room for one frame of the largest size behind what has not been written yet.
-        .max_write_buffer_size(max_out.saturating_add(2 * WRITE_BUFFER).saturating_add(1 << 10))
-        .max_message_size(Some(max_frame_bytes))
-        .max_frame_size(Some(max_frame_bytes))
-        .accept_unmasked_frames(false)
-}
-
-async fn linger(mut io: Watched<TokioIo<Upgraded>>) -> std::io::Result<u64> {
+async fn linger(mut io: Outgoing<Io>) -> std::io::Result<u64> {
     io.shutdown().await?;
     tokio::io::copy(&mut io.take(LINGER_BYTES), &mut tokio::io::sink()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each idle socket costs this much in its task, beside its buffers. A larger future is no fault, but a reason to
+    /// look for what lives in it longer than it must.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection<Socket<Io>>>() <= 1_280, "{}", size_of::<Connection<Socket<Io>>>());
+    }
 }

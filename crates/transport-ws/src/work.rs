@@ -189,6 +189,13 @@ impl Work {
         Poll::Ready(step.done)
     }
 
+    /// Gives back the room of an empty queue. For idle connections: it comes with the heartbeat.
+    pub(crate) fn rest(&mut self) {
+        if self.finished.is_empty() {
+            self.finished = VecDeque::new();
+        }
+    }
+
     /// Works off what was taken in, for nobody to hear: a client that goes away has sent what it has sent.
     pub(crate) async fn finish(mut self) {
         while !(self.finished.is_empty() && self.running.is_empty()) {

@@ -149,6 +149,8 @@ settings! {
         : MACP_LIST_SESSIONS_MAX_PAGE_SIZE = "1000";
         /// Connections that one listener holds at a time; more wait to be accepted.
         : MACP_HTTP_MAX_CONNECTIONS = "1024";
+        /// WebSockets that are open at a time, on all listeners together; beyond it upgrades are refused with 503.
+        : MACP_WS_MAX_CONNECTIONS = "20000";
         /// HTTP/2 streams on one connection.
         : MACP_MAX_CONCURRENT_STREAMS = "128";
         /// Seconds that a request may take until the head of its response. A stream is not bounded after its head.

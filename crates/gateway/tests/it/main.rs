@@ -4,6 +4,7 @@
 
 mod durable;
 mod exposure;
+mod extended_connect;
 mod fakes;
 mod grpc_web;
 mod healthy;

@@ -43,7 +43,7 @@ pub(crate) struct Setup {
     pub(crate) identity: Identity,
     pub(crate) encoding: Encoding,
     pub(crate) max_frame_bytes: usize,
-    /// Longest frame that the socket's write buffer can take.
+    /// Longest frame that is written.
     pub(crate) max_out: usize,
     pub(crate) timing: Timing,
     pub(crate) activity: Activity,
@@ -140,18 +140,20 @@ where
         }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) -> End {
+    pub(crate) fn id(&self) -> uuid::Uuid {
+        self.connection_id
+    }
+
+    /// Serves the connection until it is to end; [`Connection::finish`] ends it.
+    pub(crate) async fn run(&mut self) -> End {
         let welcome = self.encoding.encode("", Body::Welcome(self.welcome()));
         self.outbox.push(Out::unasked(welcome));
-        let end = loop {
+        loop {
             let turn = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
             if let ControlFlow::Break(end) = self.handle(turn) {
-                break end;
+                return end;
             }
-        };
-        self.finish(end).await;
-        end
+        }
     }
 
     fn welcome(&self) -> Welcome {
@@ -328,8 +330,8 @@ where
         average / 2 + average / 255 * u32::from(random)
     }
 
-    /// Says what is left to say, and leaves nothing undone that was taken in.
-    async fn finish(self, end: End) {
+    /// Says what is left to say, and leaves nothing undone that was taken in. The socket, as far as it came.
+    pub(crate) async fn finish(self, end: End) -> S {
         let Self { mut socket, work, mut outbox, encoding, .. } = self;
         let farewell = async {
             if let End::Close(close) = end {
@@ -350,6 +352,7 @@ where
         let farewell = timeout(self.timing.close, farewell);
         let work = timeout(self.timing.close, work.finish());
         drop(join(farewell, work).await);
+        socket
     }
 }
 

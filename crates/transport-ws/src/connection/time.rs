@@ -79,6 +79,9 @@ where
         if self.next_ping <= now {
             self.next_ping = now + self.timing.heartbeat;
             self.ping_due = true;
+            self.streams.rest();
+            self.outbox.rest();
+            self.work.rest();
         }
         ControlFlow::Continue(())
     }

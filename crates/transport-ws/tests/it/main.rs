@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 
 mod client;
+mod contract;
 mod drain;
 mod handshake;
+mod hostile;
 mod logs;
 mod session;
 mod wire;

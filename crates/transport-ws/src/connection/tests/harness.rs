@@ -117,8 +117,12 @@ pub(super) fn open(engine: &Engine, with: With) -> Client {
         timing: Timing::default(),
         activity: activity.clone(),
     };
-    let connection = Connection::new(Pipe { rx, tx: PollSender::new(tx) }, setup);
-    let task = tokio::spawn(connection.run());
+    let mut connection = Connection::new(Pipe { rx, tx: PollSender::new(tx) }, setup);
+    let task = tokio::spawn(async move {
+        let end = connection.run().await;
+        connection.finish(end).await;
+        end
+    });
     Client { tx: client_tx, rx: client_rx, task, activity, ids: 0 }
 }
 
