@@ -13,6 +13,8 @@ mod log;
 mod logging;
 mod policies;
 mod reference;
+#[allow(dead_code, reason = "who reads files at the start subscribes in the changes after this one")]
+mod reload;
 mod routes;
 mod shutdown;
 mod sniff;
