@@ -15,6 +15,7 @@ use crate::config::{Config, Storage};
 use crate::jwks::Fetcher;
 use crate::listener::Listener;
 use crate::shutdown::Signals;
+use crate::tls::Tls;
 use crate::{demo, routes, storage};
 
 /// Runs the gateway until a signal ends it.
@@ -42,6 +43,7 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         tokio::spawn(Fetcher::new(source.clone())?.run(engine.draining().clone()));
     }
 
+    let tls = config.tls.clone().map(|files| Tls::start(files, engine.draining().clone())).transpose()?;
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
     let tickets = Arc::new(Tickets::new());
@@ -51,13 +53,14 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         let routes = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
         accepting.push(tokio::spawn(listener.run(
             routes,
+            tls.clone(),
             config.max_connections,
             config.max_concurrent_streams,
             engine.draining().clone(),
             connections.clone(),
         )));
     }
-    tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving gRPC, HTTP and WebSocket on both");
+    tracing::info!(%grpc_addr, %http_addr, tls = config.tls.is_some(), version = env!("CARGO_PKG_VERSION"), "serving gRPC, HTTP and WebSocket on both");
     if is_demo {
         demo::instructions(grpc_addr, http_addr, &config.storage);
     }
@@ -94,7 +97,8 @@ fn endpoints(config: &Config, grpc: SocketAddr, http: SocketAddr) -> Vec<Transpo
         content_types: vec![content_type.to_owned()],
         metadata: Default::default(),
     };
-    let own = |addr: SocketAddr| (!addr.ip().is_unspecified()).then(|| format!("http://{addr}"));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let own = |addr: SocketAddr| (!addr.ip().is_unspecified()).then(|| format!("{scheme}://{addr}"));
     let mut endpoints = Vec::new();
     if let Some(uri) = own(grpc) {
         endpoints.push(endpoint("macp.transport.grpc.v1", uri, "application/macp-envelope+proto"));
@@ -120,7 +124,7 @@ fn warn_of_open_doors(config: &Config) {
             "development identities: any bearer is accepted as its own sender (MACP_ALLOW_INSECURE=1)"
         );
     }
-    if !config.loopback_only() {
+    if config.tls.is_none() && !config.loopback_only() {
         tracing::warn!("serving plaintext beyond loopback (MACP_ALLOW_INSECURE=1); put TLS in front");
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod layers;
 mod receipts;
 pub(crate) mod settings;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use macp_kernel::policy::Policy;
 use macp_transport_http::Origins;
 
 use crate::logging::LogFormat;
+use crate::tls::TlsFiles;
 
 pub(crate) use auth::{Auth, JwksSource};
 
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) grpc_addr: SocketAddr,
     /// The listener with the conventional HTTP port (`MACP_HTTP_BIND_ADDR`).
     pub(crate) http_addr: SocketAddr,
+    /// TLS on both listeners (`MACP_TLS_*`); plaintext if there is none.
+    pub(crate) tls: Option<TlsFiles>,
     /// Where sessions are kept.
     pub(crate) storage: Storage,
     /// How long a session that is over stays there (`MACP_SESSION_DISK_RETENTION_SECS`); for ever if there is none.
@@ -189,7 +193,7 @@ impl Config {
 
 fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
     let insecure = reader.flag("MACP_ALLOW_INSECURE");
-    refuse_what_is_not_served(reader, insecure);
+    let tls = tls::read(reader, insecure);
     let grpc_addr = reader.address("MACP_BIND_ADDR", "127.0.0.1:50051");
     let http_addr = reader.address("MACP_HTTP_BIND_ADDR", "127.0.0.1:8080");
     if grpc_addr == http_addr && grpc_addr.port() != 0 {
@@ -226,6 +230,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         grpc_addr,
         http_addr,
+        tls,
         storage: storage(reader),
         retention: retention(reader),
         limits,
@@ -254,23 +259,6 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         // Last, because there is none when it is at fault: what else is wrong is known by now.
         auth: auth::read(reader, insecure)?,
     })
-}
-
-/// Settings that this release does not act on are refused where silence would weaken the deployment.
-fn refuse_what_is_not_served(reader: &mut Reader<'_>, insecure: bool) {
-    if reader.text("MACP_TLS_CERT_PATH").is_some() || reader.text("MACP_TLS_KEY_PATH").is_some() {
-        reader.errors.push(
-            "MACP_TLS_CERT_PATH and MACP_TLS_KEY_PATH are set, and this release does not serve TLS; unset them, \
-             terminate TLS in a proxy and set MACP_ALLOW_INSECURE=1"
-                .into(),
-        );
-    } else if !insecure {
-        reader.errors.push(
-            "this release serves plaintext only; terminate TLS in a proxy (or try it out on loopback) and set \
-             MACP_ALLOW_INSECURE=1"
-                .into(),
-        );
-    }
 }
 
 /// As with the reference server, 0 means for ever.

@@ -1,5 +1,6 @@
 //! One accepted connection: deadlines until the first request, then HTTP/1.1 or HTTP/2 on the same routes.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::routes::Routes;
-use crate::sniff::{self, Version};
+use crate::sniff::{self, Rewound, Version};
+use crate::tls::{Io, Opened, Tls};
 
 /// How long a client may take to say which HTTP version it speaks.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
@@ -33,21 +35,21 @@ const UNASKED: Duration = Duration::from_millis(500);
 /// Serves a connection until either side ends it. A drain lets the requests in flight finish.
 pub(crate) async fn serve(
     stream: TcpStream,
+    tls: Option<Tls>,
     routes: Routes,
     max_concurrent_streams: u32,
     draining: CancellationToken,
 ) {
-    let sniffed = tokio::select! {
+    let opened = tokio::select! {
         // What has arrived before the drain is looked at.
         biased;
-        sniffed = tokio::time::timeout(FIRST_BYTES, sniff::sniff(stream)) => sniffed,
+        opened = open(stream, tls) => opened,
         // Nothing was asked yet, so nothing is owed.
         () = draining.cancelled() => return,
     };
-    let (version, stream) = match sniffed {
-        Ok(Ok(sniffed)) => sniffed,
-        Ok(Err(error)) => return tracing::debug!(%error, "connection ended before a request"),
-        Err(_) => return tracing::debug!("connection sent nothing in time"),
+    let (version, stream) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return tracing::debug!(%error, "connection ended before a request"),
     };
     let io = TokioIo::new(stream);
     let asked = Arc::new(AtomicBool::new(false));
@@ -84,6 +86,21 @@ pub(crate) async fn serve(
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended with an error");
     }
+}
+
+/// Shakes hands if TLS is served, and finds out which version the client speaks; each within a deadline.
+async fn open(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Version, Rewound<Io>)> {
+    let Opened { io, negotiated } = match tls {
+        Some(tls) => tls.accept(stream).await?,
+        None => Opened::plain(stream),
+    };
+    let sniffed = tokio::time::timeout(FIRST_BYTES, sniff::sniff(io)).await;
+    let (version, io) =
+        sniffed.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nothing was sent in time"))??;
+    if negotiated.is_some_and(|negotiated| negotiated != version) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the protocol that TLS has negotiated"));
+    }
+    Ok((version, io))
 }
 
 /// Drives a connection to its end. hyper alone would wait for the rest of a head, and for an HTTP/2 client's word

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::RunError;
 use crate::connection;
 use crate::routes::Routes;
+use crate::tls::Tls;
 
 /// Idle time after which the kernel probes whether a peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -44,6 +45,7 @@ impl Listener {
     pub(crate) async fn run(
         self,
         routes: Routes,
+        tls: Option<Tls>,
         max_connections: usize,
         max_concurrent_streams: u32,
         draining: CancellationToken,
@@ -57,10 +59,10 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, place)) => {
-                    let routes = routes.clone();
+                    let (routes, tls) = (routes.clone(), tls.clone());
                     let draining = draining.clone();
                     connections.spawn(async move {
-                        connection::serve(stream, routes, max_concurrent_streams, draining).await;
+                        connection::serve(stream, tls, routes, max_concurrent_streams, draining).await;
                         drop(place);
                     });
                 }

@@ -13,12 +13,12 @@ mod log;
 mod logging;
 mod policies;
 mod reference;
-#[allow(dead_code, reason = "who reads files at the start subscribes in the changes after this one")]
 mod reload;
 mod routes;
 mod shutdown;
 mod sniff;
 mod storage;
+mod tls;
 mod web;
 
 use std::process::ExitCode;

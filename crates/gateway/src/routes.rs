@@ -72,6 +72,7 @@ pub(crate) fn of(
             .map(str::to_owned)
             .chain(config.public_url.iter().map(PublicUrl::origin))
             .collect(),
+        tls: config.tls.is_some(),
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
         max_connections: config.max_websockets,

@@ -87,6 +87,48 @@ impl Rule {
     }
 }
 
+/// Implementations of TLS and its cryptography besides aws-lc, which rustls prefers. With two of them in one graph, rustls
+/// does not know which to take, and each is one more to watch.
+const OTHER_CRYPTOGRAPHY: &[&str] = &[
+    "aws-lc-fips-sys",
+    "boring",
+    "boring-sys",
+    "mbedtls",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "ring",
+    "rustls-openssl",
+    "rustls-rustcrypto",
+    "s2n-tls",
+];
+
+/// Checks that one implementation of TLS and one of cryptography is all there is, in tests and tools, too, and on every
+/// platform.
+pub(crate) fn check_cryptography() -> Result<(), Vec<String>> {
+    let edges = ["-e", "normal,build,dev", "--target", "all"];
+    let text = cargo(&[&["tree", "--workspace", "--prefix", "none", "--format", "{p}"], &edges[..]].concat())
+        .map_err(|error| vec![error])?;
+    let packages = names(&text);
+    let mut violations: Vec<String> = OTHER_CRYPTOGRAPHY
+        .iter()
+        .filter(|other| packages.contains(**other))
+        .map(|other| {
+            format!("{other} is in the tree, beside aws-lc; find out by whom: cargo tree -i {other}")
+        })
+        .collect();
+    for one in ["rustls", "tokio-rustls", "aws-lc-rs", "aws-lc-sys"] {
+        let versions: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(one)?.strip_prefix(' ')?.split(' ').next())
+            .collect();
+        if versions.len() != 1 {
+            violations.push(format!("{one} must be there in one version, and is in {versions:?}"));
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
 /// Names of the workspace's packages.
 fn workspace() -> Result<BTreeSet<String>, String> {
     cargo(&["tree", "--workspace", "--depth", "0", "--prefix", "none", "--format", "{p}"])
@@ -129,6 +171,13 @@ mod tests {
     #[test]
     fn crates_keep_to_their_dependencies() {
         if let Err(violations) = check() {
+            panic!("{}", violations.join("\n"));
+        }
+    }
+
+    #[test]
+    fn there_is_one_cryptography() {
+        if let Err(violations) = check_cryptography() {
             panic!("{}", violations.join("\n"));
         }
     }

@@ -36,7 +36,9 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
-        Chore::Deps => deps::check().map(|()| "every crate keeps to its dependencies".to_owned()),
+        Chore::Deps => deps::check()
+            .and_then(|()| deps::check_cryptography())
+            .map(|()| "every crate keeps to its dependencies".to_owned()),
         Chore::Asyncapi { check } => asyncapi::run(check).map_err(|fault| vec![fault]),
         Chore::Openapi { check } => openapi::run(check).map_err(|fault| vec![fault]),
     };

@@ -72,12 +72,19 @@ settings! {
         : MACP_HTTP_CORS_ORIGINS;
         /// `1` serves gRPC reflection, for `grpcurl` and the like.
         : MACP_GRPC_REFLECTION = "0";
-        /// `1` allows plaintext, and, if no token is configured, takes any bearer as its own sender.
+        /// `1` allows plaintext, and, if nobody could authenticate, takes any bearer as its own sender.
         : MACP_ALLOW_INSECURE = "0";
-        /// Not offered by this release; set, the start is refused.
+        /// File with the server's certificate and those between it and its authority, in PEM. With it and its key both
+        /// listeners serve TLS and nothing else. Changed files are read at once, and on SIGHUP
+        /// ([security.md](security.md)).
         : MACP_TLS_CERT_PATH;
-        /// Not offered by this release; set, the start is refused.
+        /// File with the private key of that certificate, in PEM, without a passphrase.
         : MACP_TLS_KEY_PATH;
+        /// File with the authorities whose certificates clients may show, in PEM; a certificate is a credential
+        /// ([security.md](security.md)).
+        : MACP_TLS_CLIENT_CA_PATH;
+        /// `required` refuses clients without such a certificate; with `optional` they may have another credential.
+        : MACP_TLS_CLIENT_AUTH = "required";
     }
     "Storage" {
         /// Directory of sessions, receipts, and registered modes and policies. One process at a time may have it open.

@@ -20,4 +20,5 @@ mod samples;
 mod secrets;
 mod shutdown;
 mod startup;
+mod tls;
 mod wait;

@@ -24,7 +24,7 @@ async fn refuses(arguments: &[&str], settings: Settings<'_>, names: &[&str]) {
 
 #[tokio::test]
 async fn settings_that_cannot_be_meant_are_refused_by_name() {
-    let rows: [(Settings<'_>, &[&str]); 16] = [
+    let rows: [(Settings<'_>, &[&str]); 21] = [
         (&[], &["MACP_ALLOW_INSECURE", "MACP_AUTH_TOKENS_FILE"]),
         (&[MEMORY, TOKENS], &["MACP_ALLOW_INSECURE", "plaintext"]),
         (&[MEMORY, ("MACP_ALLOW_INSECURE", "yes")], &["MACP_ALLOW_INSECURE", "nobody can authenticate"]),
@@ -37,8 +37,33 @@ async fn settings_that_cannot_be_meant_are_refused_by_name() {
             &[MEMORY, INSECURE, ("MACP_BIND_ADDR", "[::1]:9"), ("MACP_HTTP_BIND_ADDR", "[::1]:9")],
             &["MACP_BIND_ADDR", "MACP_HTTP_BIND_ADDR"],
         ),
-        (&[MEMORY, INSECURE, ("MACP_TLS_CERT_PATH", "cert.pem")], &["MACP_TLS_CERT_PATH"]),
-        (&[MEMORY, TOKENS, ("MACP_TLS_KEY_PATH", "key.pem")], &["MACP_TLS_KEY_PATH"]),
+        (
+            &[MEMORY, INSECURE, ("MACP_TLS_CERT_PATH", "cert.pem")],
+            &["MACP_TLS_CERT_PATH", "MACP_TLS_KEY_PATH"],
+        ),
+        (&[MEMORY, TOKENS, ("MACP_TLS_KEY_PATH", "key.pem")], &["MACP_TLS_KEY_PATH", "MACP_TLS_CERT_PATH"]),
+        (
+            &[
+                MEMORY,
+                TOKENS,
+                ("MACP_TLS_CERT_PATH", "/nonexistent/c"),
+                ("MACP_TLS_KEY_PATH", "/nonexistent/k"),
+            ],
+            &["MACP_TLS_CERT_PATH=\"/nonexistent/c\"", "MACP_TLS_KEY_PATH=\"/nonexistent/k\""],
+        ),
+        (
+            &[MEMORY, INSECURE, ("MACP_TLS_CLIENT_CA_PATH", "ca.pem")],
+            &["MACP_TLS_CLIENT_CA_PATH", "MACP_TLS_CERT_PATH", "MACP_TLS_KEY_PATH"],
+        ),
+        (
+            &[MEMORY, INSECURE, ("MACP_TLS_CLIENT_AUTH", "required")],
+            &["MACP_TLS_CLIENT_AUTH", "MACP_TLS_CLIENT_CA_PATH"],
+        ),
+        (&[MEMORY, INSECURE, ("MACP_TLS_CLIENT_AUTH", "yes")], &["MACP_TLS_CLIENT_AUTH", "optional"]),
+        (
+            &[MEMORY, TOKENS, ("MACP_BIND_ADDR", "0.0.0.0:0")],
+            &["MACP_TLS_CERT_PATH", "MACP_TLS_KEY_PATH", "MACP_ALLOW_INSECURE"],
+        ),
         (&[MEMORY, INSECURE, ("MACP_AUTH_ISSUER", "https://issuer")], &["MACP_AUTH_ISSUER"]),
         (&[MEMORY, INSECURE, ("MACP_AUTH_TOKENS_JSON", "{")], &["MACP_AUTH_TOKENS_JSON"]),
         (&[MEMORY, INSECURE, ("MACP_AUTH_TOKENS_FILE", "/nonexistent")], &["MACP_AUTH_TOKENS_FILE"]),

@@ -1,5 +1,6 @@
 //! One client for each transport, behind one interface, so that a scenario can be played on any of them.
 
+mod authority;
 mod grpc;
 mod grpc_web;
 mod half_sent;
@@ -16,6 +17,7 @@ use futures_util::stream::BoxStream;
 use macp_wire::v1::{Ack, Envelope};
 use serde_json::Value;
 
+pub(crate) use authority::{Authority, Certified, Dialer, Files};
 pub(crate) use grpc::Grpc;
 pub(crate) use grpc_web::GrpcWeb;
 pub(crate) use half_sent::HalfSent;
