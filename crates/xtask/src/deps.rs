@@ -52,6 +52,12 @@ const RULES: &[Rule] = &[
     },
     // It measures servers from outside, and shares none of their code.
     Rule { package: "macp-bench", may_use: &["macp-wire"], never: &[] },
+    // It measures inner steps, below all transports.
+    Rule {
+        package: "macp-micro",
+        may_use: &["macp-engine", "macp-kernel", "macp-store", "macp-wire"],
+        never: &["axum", "tonic", "tungstenite"],
+    },
 ];
 
 /// The binary may use everything; xtask is no part of the product. Nothing may use either, which the lists above say.
