@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::certificate::ClientCertificate;
+
 /// The credentials found on a request or connection, untouched.
 #[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
@@ -10,6 +12,8 @@ pub struct Credentials<'a> {
     /// The value of `x-macp-token`; gRPC metadata only, for static tokens and development identities, and
     /// ignored beside a bearer.
     pub token: Option<&'a str>,
+    /// The certificate that the connection has shown.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 impl fmt::Debug for Credentials<'_> {
@@ -18,6 +22,7 @@ impl fmt::Debug for Credentials<'_> {
         f.debug_struct("Credentials")
             .field("bearer", &shown(self.bearer))
             .field("token", &shown(self.token))
+            .field("certificate", &self.certificate)
             .finish()
     }
 }
@@ -50,7 +55,7 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_secret() {
-        let credentials = Credentials { bearer: Some("s3cret"), token: Some("s3cret") };
+        let credentials = Credentials { bearer: Some("s3cret"), token: Some("s3cret"), certificate: None };
         assert!(!format!("{credentials:?}").contains("s3cret"));
     }
 }

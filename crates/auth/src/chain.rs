@@ -6,7 +6,8 @@
 //! | 2 | static tokens | bearers without a dot, else `x-macp-token` |
 //! | 3 | development identities, only without the other two | anything |
 //!
-//! What none of them takes is refused; nothing that one has refused is tried by the next.
+//! What none of them takes is refused; nothing that one has refused is tried by the next. A certificate that the client
+//! has shown in the TLS handshake is a credential of its own; beside it, another one must be of the same sender.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,6 +54,12 @@ impl Authenticator {
         Self { jwt: Some(Jwt { rules: Arc::new(rules), keys }), tokens: None, dev: false }
     }
 
+    /// Nothing but the certificates of clients.
+    #[must_use]
+    pub fn certificates() -> Self {
+        Self { jwt: None, tokens: None, dev: false }
+    }
+
     /// The same, with static tokens beside what is accepted already; development identities end with that.
     #[must_use]
     pub fn and_tokens(self, tokens: StaticTokens) -> Self {
@@ -76,6 +83,14 @@ impl Authenticator {
     /// Resolves what a request carries. Waits only for a JWT whose key is not known, and whose issuer's keys are then
     /// fetched again: a few seconds at most.
     pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Identity {
+        let shown = self.resolve(credentials).await;
+        match credentials.certificate {
+            Some(certificate) => certificate.beside(shown, now()),
+            None => shown,
+        }
+    }
+
+    async fn resolve(&self, credentials: &Credentials<'_>) -> Identity {
         let Some(token) = credentials.bearer.or(credentials.token).filter(|token| !token.is_empty()) else {
             return Identity::Anonymous;
         };

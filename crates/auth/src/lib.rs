@@ -6,6 +6,7 @@
 //! in for a credential where a browser can set no header.
 
 mod bearer;
+mod certificate;
 mod chain;
 mod jwks;
 mod jwt;
@@ -16,6 +17,7 @@ mod tickets;
 mod tokens;
 
 pub use bearer::{Credentials, bearer};
+pub use certificate::ClientCertificate;
 pub use chain::Authenticator;
 pub use jwks::{JwksError, JwtAlgorithm, KeySet};
 pub use jwt::{JwtError, JwtRules, LEEWAY_MS, MAX_JWT_BYTES};

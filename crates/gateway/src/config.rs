@@ -194,6 +194,7 @@ impl Config {
 fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
     let insecure = reader.flag("MACP_ALLOW_INSECURE");
     let tls = tls::read(reader, insecure);
+    let has_client_certificates = tls.as_ref().is_some_and(|files| files.clients.is_some());
     let grpc_addr = reader.address("MACP_BIND_ADDR", "127.0.0.1:50051");
     let http_addr = reader.address("MACP_HTTP_BIND_ADDR", "127.0.0.1:8080");
     if grpc_addr == http_addr && grpc_addr.port() != 0 {
@@ -257,7 +258,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
         log_format: log_format(reader),
         // Last, because there is none when it is at fault: what else is wrong is known by now.
-        auth: auth::read(reader, insecure)?,
+        auth: auth::read(reader, insecure, has_client_certificates)?,
     })
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use macp_auth::ClientCertificate;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +50,7 @@ pub(crate) async fn serve(
         // Nothing was asked yet, so nothing is owed.
         () = draining.cancelled() => return,
     };
-    let (version, stream) = match opened {
+    let (version, stream, certificate) = match opened {
         Ok(opened) => opened,
         Err(error) => return tracing::debug!(%error, "connection ended before a request"),
     };
@@ -55,8 +58,11 @@ pub(crate) async fn serve(
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
         let asked = Arc::clone(&asked);
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             routes.clone().answer(request)
         })
     };
@@ -89,8 +95,11 @@ pub(crate) async fn serve(
 }
 
 /// Shakes hands if TLS is served, and finds out which version the client speaks; each within a deadline.
-async fn open(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Version, Rewound<Io>)> {
-    let Opened { io, negotiated } = match tls {
+async fn open(
+    stream: TcpStream,
+    tls: Option<Tls>,
+) -> io::Result<(Version, Rewound<Io>, Option<ClientCertificate>)> {
+    let Opened { io, negotiated, certificate } = match tls {
         Some(tls) => tls.accept(stream).await?,
         None => Opened::plain(stream),
     };
@@ -100,7 +109,7 @@ async fn open(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Version, Rewou
     if negotiated.is_some_and(|negotiated| negotiated != version) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not the protocol that TLS has negotiated"));
     }
-    Ok((version, io))
+    Ok((version, io, certificate))
 }
 
 /// Drives a connection to its end. hyper alone would wait for the rest of a head, and for an HTTP/2 client's word

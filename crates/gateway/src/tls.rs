@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use macp_auth::ClientCertificate;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -57,12 +58,14 @@ pub(crate) struct Opened {
     pub(crate) io: Io,
     /// The version that TLS has negotiated.
     pub(crate) negotiated: Option<Version>,
+    /// What the client has shown.
+    pub(crate) certificate: Option<ClientCertificate>,
 }
 
 impl Opened {
     /// A connection in the clear.
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self { io: Either::Left(stream), negotiated: None }
+        Self { io: Either::Left(stream), negotiated: None, certificate: None }
     }
 }
 
@@ -94,12 +97,15 @@ impl Tls {
         let stream = tokio::time::timeout(HANDSHAKE, accepted).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {HANDSHAKE:?}"))
         })??;
-        let negotiated = match stream.get_ref().1.alpn_protocol() {
+        let session = stream.get_ref().1;
+        let negotiated = match session.alpn_protocol() {
             Some(b"h2") => Some(Version::Two),
             Some(_) => Some(Version::One),
             None => None,
         };
-        Ok(Opened { io: Either::Right(Box::new(stream)), negotiated })
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.map(|leaf| ClientCertificate::from_der(leaf));
+        Ok(Opened { io: Either::Right(Box::new(stream)), negotiated, certificate })
     }
 }
 

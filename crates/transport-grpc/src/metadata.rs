@@ -1,5 +1,6 @@
-//! Which request metadata is a credential.
+//! What of a request is a credential.
 
+use http::Extensions;
 use macp_auth::{Authenticator, Credentials};
 use macp_engine::Method;
 use macp_kernel::Identity;
@@ -10,18 +11,24 @@ pub(crate) async fn identify(
     authenticator: &Authenticator,
     method: Method,
     metadata: &MetadataMap,
+    extensions: &Extensions,
 ) -> Identity {
     if method.is_open() {
         return Identity::Anonymous;
     }
-    authenticator.authenticate(&credentials(metadata)).await
+    let credentials = Credentials { certificate: extensions.get(), ..credentials(metadata) };
+    authenticator.authenticate(&credentials).await
 }
 
 /// The credentials of a request: the bearer in `authorization`, and `x-macp-token`. Which of them counts is the
 /// authenticator's choice. A value that is not visible ASCII is no credential.
 fn credentials(metadata: &MetadataMap) -> Credentials<'_> {
     let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
-    Credentials { bearer: text("authorization").and_then(macp_auth::bearer), token: text("x-macp-token") }
+    Credentials {
+        bearer: text("authorization").and_then(macp_auth::bearer),
+        token: text("x-macp-token"),
+        certificate: None,
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +64,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         metadata.insert("authorization", "Bearer stale".parse().unwrap());
         for method in Method::ALL {
-            let identity = identify(&tokens, *method, &metadata).await;
+            let identity = identify(&tokens, *method, &metadata, &Extensions::new()).await;
             assert_eq!(identity == Identity::Anonymous, method.is_open(), "{method:?}: {identity:?}");
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{TryStreamExt as _, stream};
+use http::Extensions;
 use macp_auth::Authenticator;
 use macp_engine::{Engine, Method};
 use macp_kernel::Identity;
@@ -32,8 +33,8 @@ impl Service {
         Self { engine, authenticator, limits }
     }
 
-    async fn identify(&self, method: Method, metadata: &MetadataMap) -> Identity {
-        metadata::identify(&self.authenticator, method, metadata).await
+    async fn identify(&self, method: Method, metadata: &MetadataMap, extensions: &Extensions) -> Identity {
+        metadata::identify(&self.authenticator, method, metadata, extensions).await
     }
 
     /// Opens a `StreamSession`: a bad credential is refused before any frame is read, and the stream is answered
@@ -49,7 +50,7 @@ impl Service {
         };
         let limits = self.limits;
         let frames = frames.map_err(move |status| limits.explain_status(status));
-        let identity = self.identify(Method::StreamSession, &metadata).await;
+        let identity = self.identify(Method::StreamSession, &metadata, &extensions).await;
         identity.require().map_err(|refusal| status::refused(&refusal))?;
         let session = SessionStream::new(self.engine.clone(), identity, frames, input_end);
         let frames = stream::unfold(session, |mut session| async move {
@@ -74,8 +75,8 @@ macro_rules! service {
                     &self,
                     request: Request<v1::$request>,
                 ) -> Result<Response<v1::$response>, Status> {
-                    let (metadata, _, message) = request.into_parts();
-                    let identity = self.identify(Method::$unary, &metadata).await;
+                    let (metadata, extensions, message) = request.into_parts();
+                    let identity = self.identify(Method::$unary, &metadata, &extensions).await;
                     let answer = self.engine.$call(&identity, message).await.and_then(|answer| {
                         self.limits.check_answer(answer.encoded_len())?;
                         Ok(answer)
@@ -90,7 +91,8 @@ macro_rules! service {
                     &self,
                     request: Request<v1::$watched>,
                 ) -> Result<Response<Self::$stream>, Status> {
-                    let identity = self.identify(Method::$watch, request.metadata()).await;
+                    let (metadata, extensions, _) = request.into_parts();
+                    let identity = self.identify(Method::$watch, &metadata, &extensions).await;
                     match self.engine.$open(&identity).await {
                         Ok(events) => {
                             let expiry = self.engine.expiry(&identity);

@@ -1,27 +1,49 @@
 //! What is read from request headers: credential, content type, and the position to resume at.
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use macp_auth::{Authenticator, Credentials, bearer};
+use macp_auth::{ClientCertificate, Credentials, bearer};
 use macp_kernel::{Identity, Refusal, RefusalCode};
+
+use crate::page;
+use crate::routes::App;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Who is calling, from `Authorization: Bearer` alone: neither cookies nor other headers are credentials here.
-pub(crate) async fn identity(
-    headers: &HeaderMap,
-    authenticator: &Authenticator,
-) -> Result<Identity, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let header = match (values.next(), values.next()) {
-        (None, _) => return Ok(Identity::Anonymous),
-        (Some(value), None) => std::str::from_utf8(value.as_bytes()).ok(),
-        (Some(_), Some(_)) => None,
+/// Who is calling, from `Authorization: Bearer` and the certificate of the connection: neither cookies nor other headers
+/// are credentials here.
+pub(crate) async fn identity(head: &Parts, app: &App) -> Result<Identity, Refusal> {
+    let certificate = certificate(head, app)?;
+    let mut values = head.headers.get_all(AUTHORIZATION).iter();
+    let bearer = match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(value), None) => match std::str::from_utf8(value.as_bytes()) {
+            Ok(header) => bearer(header),
+            Err(_) => return Err(one_header()),
+        },
+        (Some(_), Some(_)) => return Err(one_header()),
     };
-    let Some(header) = header else {
-        return Err(Refusal::new(RefusalCode::Unauthenticated, "send one Authorization header, in UTF-8"));
-    };
-    Ok(authenticator.authenticate(&Credentials { bearer: bearer(header), token: None }).await)
+    Ok(app.authenticator.authenticate(&Credentials { bearer, token: None, certificate }).await)
+}
+
+fn one_header() -> Refusal {
+    Refusal::new(RefusalCode::Unauthenticated, "send one Authorization header, in UTF-8")
+}
+
+/// The certificate of the connection. A browser shows it for whatever page makes the request, so a page of another
+/// origin must be one of those that may call.
+pub(crate) fn certificate<'h>(head: &'h Parts, app: &App) -> Result<Option<&'h ClientCertificate>, Refusal> {
+    let Some(certificate) = head.extensions.get() else { return Ok(None) };
+    let page = page::of(head)?;
+    let listed = || page.origin.is_some_and(|origin| app.options.cors_origins.allows(origin));
+    if page.own == Some(false) && !listed() {
+        return Err(Refusal::forbidden(
+            "a page of this origin may not call with its visitor's certificate; the server's list of origins does not \
+             have it (MACP_HTTP_CORS_ORIGINS)",
+        ));
+    }
+    Ok(Some(certificate))
 }
 
 /// Whether the body is declared as JSON: exactly one `Content-Type`, and no charset but UTF-8.

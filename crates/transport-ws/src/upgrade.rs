@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use macp_auth::{Authenticator, Credentials, Page};
+use macp_auth::{Authenticator, ClientCertificate, Credentials, Page};
 use macp_engine::{Engine, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,7 +59,8 @@ pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request)
     let Some(on_upgrade) = on_upgrade else { return upgrade_required(head.version) };
     let response = switching(&handshake);
     let sockets = shared.sockets.clone();
-    sockets.spawn(serve(shared, on_upgrade, handshake, identity));
+    let certificate = head.extensions.remove();
+    sockets.spawn(serve(shared, on_upgrade, handshake, identity, certificate));
     response
 }
 
@@ -88,14 +89,20 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
             "too many WebSockets are open (MACP_WS_MAX_CONNECTIONS); connect again later",
         )));
     }
+    let certificate = head.extensions.get::<ClientCertificate>();
     let identity = match &handshake.credential {
-        Credential::None => return Ok((handshake, Identity::Anonymous)),
+        Credential::None if certificate.is_none() => return Ok((handshake, Identity::Anonymous)),
+        Credential::None => {
+            authenticator.authenticate(&Credentials { certificate, ..Default::default() }).await
+        }
         Credential::Token(token) => {
-            authenticator.authenticate(&Credentials { bearer: Some(token), token: None }).await
+            authenticator.authenticate(&Credentials { bearer: Some(token), token: None, certificate }).await
         }
         // A browser always says the origin of a page that connects.
         Credential::Ticket(ticket) => {
-            options.tickets.redeem(ticket, Page { origin, own: None }, engine.now())
+            let now = engine.now();
+            let shown = options.tickets.redeem(ticket, Page { origin, own: None }, now);
+            certificate.map_or(shown.clone(), |certificate| certificate.beside(shown, now))
         }
         Credential::Bad(why) => Identity::rejected(*why),
     };
@@ -174,8 +181,9 @@ fn serve(
     on_upgrade: OnUpgrade,
     handshake: Handshake,
     identity: Identity,
+    certificate: Option<ClientCertificate>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let opening = Box::pin(open(shared, on_upgrade, handshake, identity));
+    let opening = Box::pin(open(shared, on_upgrade, handshake, identity, certificate));
     async move {
         let Some(mut connection) = opening.await else { return };
         let end = connection.run().await;
@@ -188,6 +196,7 @@ async fn open(
     on_upgrade: OnUpgrade,
     handshake: Handshake,
     identity: Identity,
+    certificate: Option<ClientCertificate>,
 ) -> Option<Connection<Socket<Io>>> {
     let upgraded = timeout(UPGRADE_TIME, on_upgrade).await.ok()?.ok()?;
     let Options { max_frame_bytes, timing, .. } = shared.options;
@@ -199,6 +208,7 @@ async fn open(
         connection_id,
         engine: shared.engine.clone(),
         authenticator: Arc::clone(&shared.authenticator),
+        certificate,
         identity,
         // Nothing else of the handshake, which holds the credential, outlives this point.
         encoding: handshake.encoding,

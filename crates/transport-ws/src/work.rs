@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use macp_auth::{Authenticator, Credentials};
+use macp_auth::{Authenticator, ClientCertificate, Credentials};
 use macp_engine::{Engine, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::gateway::v1::server_frame::Body;
@@ -41,6 +41,8 @@ pub(crate) enum Done {
 pub(crate) struct Work {
     engine: Engine,
     authenticator: Arc<Authenticator>,
+    /// What the connection has shown in its TLS handshake.
+    certificate: Option<ClientCertificate>,
     encoding: Encoding,
     /// Longest frame that the socket can take.
     max_out: usize,
@@ -67,6 +69,7 @@ impl Work {
     pub(crate) fn new(
         engine: Engine,
         authenticator: Arc<Authenticator>,
+        certificate: Option<ClientCertificate>,
         encoding: Encoding,
         max_out: usize,
         identity: Identity,
@@ -74,6 +77,7 @@ impl Work {
         Self {
             engine,
             authenticator,
+            certificate,
             encoding,
             max_out,
             identity: Arc::new(identity),
@@ -97,9 +101,10 @@ impl Work {
     }
 
     pub(crate) fn authenticate(&mut self, id: String, token: String) {
-        let authenticator = Arc::clone(&self.authenticator);
+        let (authenticator, certificate) = (Arc::clone(&self.authenticator), self.certificate.clone());
         self.start(async move {
-            let credentials = Credentials { bearer: Some(&token), token: None };
+            let certificate = certificate.as_ref();
+            let credentials = Credentials { bearer: Some(&token), token: None, certificate };
             let identity = authenticator.authenticate(&credentials).await;
             Done::Authenticated { id, identity }.into()
         });

@@ -53,7 +53,7 @@ fn authenticator(keyring: &Arc<Keyring>) -> Authenticator {
 
 /// The outcome in a word: the sender, or the code of the refusal.
 async fn outcome(authenticator: &Authenticator, token: &str) -> String {
-    match authenticator.authenticate(&Credentials { bearer: Some(token), token: None }).await {
+    match authenticator.authenticate(&Credentials { bearer: Some(token), ..Credentials::default() }).await {
         Identity::Known(caller) => caller.sender.to_string(),
         Identity::Rejected(refusal) => refusal.code.name().to_owned(),
         Identity::Anonymous => "anonymous".to_owned(),

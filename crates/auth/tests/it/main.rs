@@ -1,6 +1,7 @@
 //! Which credential becomes which identity.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test; helpers too")]
 
+mod certificate;
 mod jwt;
 mod keyring;
 mod signing;
@@ -23,7 +24,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn resolve(authenticator: &Authenticator, bearer: Option<&str>, token: Option<&str>) -> Identity {
-    now(authenticator.authenticate(&Credentials { bearer, token }))
+    now(authenticator.authenticate(&Credentials { bearer, token, certificate: None }))
 }
 
 fn sender(identity: &Identity) -> Option<&str> {

@@ -36,7 +36,7 @@ pub(crate) struct JwksSource {
 }
 
 /// Reads the settings; `None` when they are at fault.
-pub(super) fn read(reader: &mut Reader<'_>, insecure: bool) -> Option<Auth> {
+pub(super) fn read(reader: &mut Reader<'_>, insecure: bool, certificates: bool) -> Option<Auth> {
     let before = reader.errors.len();
     let tokens = tokens(reader);
     let jwt = jwt(reader, insecure);
@@ -49,11 +49,12 @@ pub(super) fn read(reader: &mut Reader<'_>, insecure: bool) -> Option<Auth> {
             (tokens.into_iter().fold(authenticator, Authenticator::and_tokens), jwks)
         }
         (None, Some(tokens)) => (Authenticator::tokens(tokens), None),
+        (None, None) if certificates => (Authenticator::certificates(), None),
         (None, None) if insecure => (Authenticator::dev(), None),
         (None, None) => {
             reader.errors.push(
                 "nobody can authenticate; set MACP_AUTH_TOKENS_FILE or MACP_AUTH_TOKENS_JSON, or MACP_AUTH_ISSUER \
-                 with MACP_AUTH_JWKS_URL or MACP_AUTH_JWKS_JSON, or MACP_ALLOW_INSECURE=1 to accept any bearer as its \
+                 with MACP_AUTH_JWKS_URL or MACP_AUTH_JWKS_JSON, or MACP_TLS_CLIENT_CA_PATH, or MACP_ALLOW_INSECURE=1 to accept any bearer as its \
                  own sender"
                     .into(),
             );

@@ -72,7 +72,7 @@ settings! {
         : MACP_HTTP_CORS_ORIGINS;
         /// `1` serves gRPC reflection, for `grpcurl` and the like.
         : MACP_GRPC_REFLECTION = "0";
-        /// `1` allows plaintext, and, if nobody could authenticate, takes any bearer as its own sender.
+        /// `1` allows plaintext, and, if nobody could authenticate otherwise, takes any bearer as its own sender.
         : MACP_ALLOW_INSECURE = "0";
         /// File with the server's certificate and those between it and its authority, in PEM. With it and its key both
         /// listeners serve TLS and nothing else. Changed files are read at once, and on SIGHUP

@@ -16,7 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fakes::{
-    Agent, Authority, Certified, Dialer, Files, Grpc, Http, Session, Ws, accepted, everywhere, next,
+    Agent, Authority, Certified, Credential, Dialer, Files, Grpc, Http, Session, Ws, accepted, everywhere,
+    next, whole,
 };
 use crate::process::{Gateway, Settings};
 use crate::wait::soon;
@@ -33,6 +34,8 @@ struct Secure {
     first: Certified,
     files: Files,
     directory: TempDir,
+    /// Where the authority of clients is.
+    clients: Option<TempDir>,
 }
 
 impl Secure {
@@ -42,7 +45,7 @@ impl Secure {
         let (files, first) = (Files::within(directory.path()), authority.server());
         files.write(&first);
         let gateway = Gateway::with(&[&files.settings(), settings].concat()).await;
-        Self { gateway, authority, first, files, directory }
+        Self { gateway, authority, first, files, directory, clients: None }
     }
 
     fn dialer(&self, alpn: &[&str]) -> Dialer {
@@ -206,7 +209,7 @@ async fn half_a_handshake_is_let_go_of() {
 #[tokio::test]
 async fn certificates_change_and_connections_stay() {
     let secure = Secure::start(&[]).await;
-    let Secure { gateway, authority, first, files, directory } = &secure;
+    let Secure { gateway, authority, first, files, directory, .. } = &secure;
     let port = secure.forwarded(ONE).await[1];
     let mut socket = Ws::agent(port, ALICE).connect().await.unwrap();
     assert_eq!(secure.served().await, der(first));
@@ -254,4 +257,120 @@ async fn serves(secure: &Secure, certified: &Certified) {
     let wanted = der(certified);
     let seen = async { while secure.served().await != wanted {} };
     soon("the certificate is served", seen).await;
+}
+
+const BOB: &str = "agent://bob";
+
+/// A gateway that takes certificates of an authority of its own.
+async fn with_clients(mode: &str, settings: Settings<'_>) -> (Secure, Authority) {
+    let clients = Authority::new("clients");
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("clients.pem");
+    std::fs::write(&file, clients.pem()).unwrap();
+    let ca = [("MACP_TLS_CLIENT_CA_PATH", file.to_str().unwrap()), ("MACP_TLS_CLIENT_AUTH", mode)];
+    let secure = Secure::start(&[&ca, settings].concat()).await;
+    (Secure { clients: Some(directory), ..secure }, clients)
+}
+
+impl Secure {
+    /// Ports in the clear, by TLS with this certificate to both listeners.
+    async fn as_client(&self, certified: &Certified) -> [SocketAddr; 2] {
+        let dialer = self.authority.connector(NONE, Some(certified));
+        let [one, two] = self.gateway.ports();
+        [dialer.forward(one).await, dialer.forward(two).await]
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_its_senders_credential_on_every_transport() {
+    let (secure, clients) = with_clients("required", &[]).await;
+    let alice = clients.client("whatever", &[ALICE]);
+    for (name, mut agent) in everywhere(secure.as_client(&alice).await, "") {
+        let session = Session::new();
+        accepted(agent.as_mut(), &session.start(&[BOB])).await;
+        let found = agent.call("GetSession", &json!({ "session_id": session.id })).await.unwrap();
+        assert_eq!(found["metadata"]["initiator"], ALICE, "{name}: {found}");
+        works(&name, agent.as_mut()).await;
+    }
+    // It speaks for nobody else, whatever is shown beside it.
+    for (name, mut agent) in everywhere(secure.as_client(&alice).await, BOB) {
+        let code = agent.call("ListSessions", &json!({})).await.unwrap_err();
+        assert_eq!(code, "UNAUTHENTICATED", "{name}");
+    }
+    let port = secure.as_client(&alice).await[0];
+    for (token, fine) in [(ALICE, false), (BOB, false)] {
+        let framed = Ws::agent(port, token).with(Credential::Frame).connect().await;
+        assert_eq!(framed.is_ok(), fine, "no bearer is configured: {token}");
+    }
+    secure.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn beside_a_certificate_a_token_is_of_the_same_sender() {
+    let tokens = json!([{ "token": "ta", "sender": ALICE }, { "token": "tb", "sender": BOB }]).to_string();
+    let (secure, clients) = with_clients("optional", &[("MACP_AUTH_TOKENS_JSON", &tokens)]).await;
+    let alice = secure.as_client(&clients.client("whatever", &[ALICE])).await;
+    for (certified, token, refused) in
+        [(true, "ta", false), (true, "tb", true), (true, "no", true), (false, "tb", false), (false, "", true)]
+    {
+        let ports = if certified { alice } else { secure.forwarded(NONE).await };
+        for (name, mut agent) in everywhere(ports, token) {
+            let answer = agent.call("ListSessions", &json!({})).await;
+            let code = answer.as_ref().err().map(String::as_str);
+            assert_eq!(code, refused.then_some("UNAUTHENTICATED"), "{name}: {certified} {token:?}");
+        }
+        if certified {
+            let framed = Ws::agent(ports[0], token).with(Credential::Frame).connect().await;
+            assert_eq!(framed.err().as_deref(), refused.then_some("UNAUTHENTICATED"), "{token:?}");
+        }
+    }
+    // A ticket is as good as its token, and no better.
+    let of_bob = Http::agent(secure.forwarded(NONE).await[0], "tb").ticket().await.unwrap();
+    let mut thief = Ws::agent(alice[0], &of_bob).with(Credential::Ticket);
+    assert_eq!(thief.call("ListSessions", &json!({})).await.unwrap_err(), "UNAUTHENTICATED");
+    secure.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_good_certificate_nobody_gets_in_where_one_is_required() {
+    let (secure, clients) = with_clients("required", &[]).await;
+    let stranger = Authority::new("clients").client("whatever", &[ALICE]);
+    let nameless = clients.client("two words", &[]);
+    for port in secure.gateway.ports() {
+        for client in [None, Some(&stranger)] {
+            // With TLS 1.3 the client is done before the server has looked.
+            if let Ok(mut stream) = secure.authority.connector(ONE, client).dial(port).await {
+                let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+                let mut answer = Vec::new();
+                let _ = soon("the end of a connection", stream.read_to_end(&mut answer)).await;
+                assert_eq!(answer, b"");
+            }
+        }
+    }
+    let mut agent = Http::agent(secure.as_client(&nameless).await[0], "");
+    assert_eq!(agent.call("ListSessions", &json!({})).await.unwrap_err(), "UNAUTHENTICATED");
+    secure.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_does_not_act_with_its_visitors_certificate() {
+    let settings = [("MACP_HTTP_CORS_ORIGINS", "https://app.example")];
+    let (secure, clients) = with_clients("required", &settings).await;
+    let port = secure.as_client(&clients.client("whatever", &[ALICE])).await[0];
+    let session = Session::new();
+    let agent = Http::agent(port, "");
+    accepted(&mut agent.clone(), &session.start(&[BOB])).await;
+    for (header, value, status) in [
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("origin", "https://app.example", 200),
+    ] {
+        // The kind of request that browsers send without asking first.
+        let uri = format!("http://{port}/macp/session/{}/cancel", session.id);
+        let request = http::Request::post(uri).header("host", port.to_string()).header(header, value);
+        let answer = agent.ask(request.body(whole("")).unwrap()).await.unwrap();
+        assert_eq!(answer.status, status, "{header}: {value}: {answer:?}");
+    }
+    secure.gateway.stop().await;
 }

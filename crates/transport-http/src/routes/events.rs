@@ -108,7 +108,13 @@ async fn identify(
             // Which of them counts must not depend on who reads first, a proxy or this server.
             return Err(Refusal::new(RefusalCode::Unauthenticated, "send one credential").into());
         }
-        let identity = extract::identity(&asked.head.headers, &app.authenticator).await?;
+        let identity = extract::identity(&asked.head, app).await?;
+        identity.require()?;
+        return Ok((identity, None));
+    }
+    let certificate = extract::certificate(&asked.head, app)?;
+    if ticket.is_none() && certificate.is_some() {
+        let identity = extract::identity(&asked.head, app).await?;
         identity.require()?;
         return Ok((identity, None));
     }
@@ -120,14 +126,21 @@ async fn identify(
         )
         .into());
     };
+    let now = app.engine.now();
+    let beside = |shown: Identity| match certificate {
+        Some(certificate) => certificate.beside(shown, now),
+        None => shown,
+    };
     let page = page::of(&asked.head)?;
     let session_id = asked.segment(0);
     if let Some(pass) = &position.pass
-        && let Some(resumed) = resume(app, pass, page, session_id)
+        && let Some((identity, pass)) = resume(app, pass, page, session_id)
     {
-        return Ok(resumed);
+        let identity = beside(identity);
+        identity.require()?;
+        return Ok((identity, pass));
     }
-    let identity = app.options.tickets.redeem(ticket, page, app.engine.now());
+    let identity = beside(app.options.tickets.redeem(ticket, page, now));
     let caller = identity.require()?;
     let pass = app.options.tickets.pass(caller, page, session_id)?;
     let pass = Pass::held(&app.engine, &app.options.tickets, pass);

@@ -103,7 +103,7 @@ impl Resource {
         let identity = match self.access {
             Access::Open | Access::Own => Identity::Anonymous,
             Access::Bearer => {
-                let identity = extract::identity(&head.headers, &app.authenticator).await?;
+                let identity = extract::identity(&head, app).await?;
                 identity.require()?;
                 identity
             }

@@ -97,7 +97,7 @@ async fn admit_head(
         (false, None) if !has_type => {}
         (false, _) => return Err(Failure::UnsupportedMediaType("application/json")),
     }
-    let identity = extract::identity(&head.headers, &app.authenticator).await?;
+    let identity = extract::identity(head, app).await?;
     identity.require()?;
     Ok((identity, media))
 }

@@ -149,7 +149,7 @@ async fn admit_head(
         return Ok(Identity::Anonymous);
     }
     let known = async {
-        let identity = extract::identity(&head.headers, &app.authenticator).await?;
+        let identity = extract::identity(head, app).await?;
         identity.require()?;
         Ok(identity)
     };

@@ -27,7 +27,7 @@ async fn answer(app: &App, head: &request::Parts) -> Result<Response, Failure> {
         Verb::POST => {}
         _ => return Err(Failure::MethodNotAllowed("POST")),
     }
-    let identity = extract::identity(&head.headers, &app.authenticator).await?;
+    let identity = extract::identity(head, app).await?;
     let page = page::of(head)?;
     let issued = app.options.tickets.issue(identity.require()?, page, app.engine.now());
     let ticket = issued.map_err(|refusal| Failure::Coded {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::join;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use macp_auth::Authenticator;
+use macp_auth::{Authenticator, ClientCertificate};
 use macp_engine::{Engine, Expiry};
 use macp_kernel::{Identity, Refusal};
 use macp_wire::gateway::v1::server_frame::Body;
@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     pub(crate) connection_id: uuid::Uuid,
     pub(crate) engine: Engine,
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) certificate: Option<ClientCertificate>,
     pub(crate) identity: Identity,
     pub(crate) encoding: Encoding,
     pub(crate) max_frame_bytes: usize,
@@ -111,7 +112,8 @@ where
     pub(crate) fn new(socket: S, setup: Setup) -> Self {
         let now = Instant::now();
         let known = matches!(setup.identity, Identity::Known(_));
-        let Setup { connection_id, engine, authenticator, identity, encoding, timing, .. } = setup;
+        let Setup { connection_id, engine, authenticator, certificate, identity, encoding, timing, .. } =
+            setup;
         Self {
             socket,
             connection_id,
@@ -121,7 +123,7 @@ where
             activity: setup.activity,
             expiry: engine.expiry(&identity),
             draining: Box::pin(engine.draining().clone().cancelled_owned()),
-            work: Work::new(engine, authenticator, encoding, setup.max_out, identity),
+            work: Work::new(engine, authenticator, certificate, encoding, setup.max_out, identity),
             streams: Streams::new(encoding),
             outbox: Outbox::default(),
             faults: Faults::default(),

@@ -56,7 +56,6 @@ impl Authority {
     }
 
     /// Its own certificate, in PEM.
-    #[allow(dead_code, reason = "for certificates of clients")]
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
@@ -66,7 +65,6 @@ impl Authority {
         self.sign(CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap())
     }
 
-    #[allow(dead_code, reason = "for certificates of clients")]
     /// A client's certificate with these names: URIs have a scheme, and the others are DNS names.
     pub(crate) fn client(&self, common_name: &str, names: &[&str]) -> Certified {
         let mut params = CertificateParams::default();

@@ -107,6 +107,7 @@ pub(super) fn open(engine: &Engine, with: With) -> Client {
         caller
     });
     let setup = Setup {
+        certificate: None,
         connection_id: uuid::Uuid::new_v4(),
         engine: engine.clone(),
         authenticator: Arc::new(with.authenticator),
