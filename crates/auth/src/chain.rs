@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use macp_kernel::{Caller, Capabilities, Identity, Refusal, RefusalCode, UnixMillis};
+use parking_lot::RwLock;
 
 use crate::bearer::Credentials;
 use crate::jwt::{JwtError, JwtRules};
@@ -23,7 +24,7 @@ use crate::tokens::{StaticTokens, TokensError};
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     jwt: Option<Jwt>,
-    tokens: Option<StaticTokens>,
+    tokens: Option<Arc<RwLock<Arc<StaticTokens>>>>,
     dev: bool,
 }
 
@@ -45,7 +46,7 @@ impl Authenticator {
     /// Static tokens.
     #[must_use]
     pub fn tokens(tokens: StaticTokens) -> Self {
-        Self { jwt: None, tokens: Some(tokens), dev: false }
+        Self { jwt: None, tokens: Some(shared(tokens)), dev: false }
     }
 
     /// JWTs by these rules, signed with these keys.
@@ -63,7 +64,7 @@ impl Authenticator {
     /// The same, with static tokens beside what is accepted already; development identities end with that.
     #[must_use]
     pub fn and_tokens(self, tokens: StaticTokens) -> Self {
-        Self { tokens: Some(tokens), dev: false, ..self }
+        Self { tokens: Some(shared(tokens)), dev: false, ..self }
     }
 
     /// Static tokens from their JSON document.
@@ -72,6 +73,20 @@ impl Authenticator {
     /// See [`StaticTokens::from_json`].
     pub fn from_tokens_json(text: &str) -> Result<Self, TokensError> {
         StaticTokens::from_json(text).map(Self::tokens)
+    }
+
+    /// The static tokens that are accepted now, if there are any.
+    #[must_use]
+    pub fn static_tokens(&self) -> Option<Arc<StaticTokens>> {
+        self.tokens.as_ref().map(|tokens| Arc::clone(&tokens.read()))
+    }
+
+    /// Accepts these static tokens from now on in the place of those before, here and in every clone. Without static
+    /// tokens from the start there is no place for them, and nothing changes.
+    pub fn replace_tokens(&self, tokens: StaticTokens) {
+        if let Some(current) = &self.tokens {
+            *current.write() = Arc::new(tokens);
+        }
     }
 
     /// Whether any credential is accepted as its own sender.
@@ -100,6 +115,7 @@ impl Authenticator {
                 verified: false,
                 capabilities: Capabilities { can_manage_mode_registry: true, ..Capabilities::default() },
                 expires_at: None,
+                credential: None,
             });
         }
         let identity = match (&self.jwt, token.contains('.')) {
@@ -109,8 +125,8 @@ impl Authenticator {
             (None, true) => {
                 Identity::rejected("the credential looks like a JWT, which this server does not accept")
             }
-            (_, false) => match self.tokens.as_ref().and_then(|tokens| tokens.find(token)) {
-                Some(caller) => Identity::Known(caller.clone()),
+            (_, false) => match self.static_tokens().and_then(|tokens| tokens.find(token).cloned()) {
+                Some(caller) => Identity::Known(caller),
                 None => Identity::rejected("the credential is not known here"),
             },
         };
@@ -119,6 +135,10 @@ impl Authenticator {
         }
         identity
     }
+}
+
+fn shared(tokens: StaticTokens) -> Arc<RwLock<Arc<StaticTokens>>> {
+    Arc::new(RwLock::new(Arc::new(tokens)))
 }
 
 impl Jwt {

@@ -125,6 +125,7 @@ impl JwtRules {
             verified: true,
             capabilities: claims.macp_scopes.unwrap_or_default().into(),
             expires_at: Some(expires_at),
+            credential: None,
         })
     }
 

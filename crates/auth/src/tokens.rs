@@ -1,8 +1,9 @@
 //! Static bearer tokens: the document that lists them, and their comparison.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use macp_kernel::{Caller, Capabilities};
+use macp_kernel::{Caller, Capabilities, CredentialId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -30,6 +31,9 @@ pub enum TokensError {
         why: &'static str,
     },
 }
+
+/// The number of the next token that is read.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Tokens by digest: the tokens themselves are not kept.
 #[derive(Clone)]
@@ -121,6 +125,29 @@ impl StaticTokens {
         found
     }
 
+    /// These tokens as the successors of `before`: a token that is listed in both and grants the same is the same
+    /// credential, and what it opened may stay open. Also how many tokens are new or grant something else, and how many
+    /// of those before are gone or do.
+    #[must_use]
+    pub fn succeeding(mut self, before: &Self) -> (Self, usize, usize) {
+        let mut kept = 0;
+        for (digest, caller) in &mut self.0 {
+            let Some((_, old)) = before.0.iter().find(|(known, _)| known == digest) else { continue };
+            let as_before = Caller { credential: old.credential, ..caller.clone() };
+            if as_before == *old {
+                *caller = as_before;
+                kept += 1;
+            }
+        }
+        let (new, gone) = (self.0.len() - kept, before.0.len() - kept);
+        (self, new, gone)
+    }
+
+    /// The credentials that are listed.
+    pub fn credentials(&self) -> impl Iterator<Item = CredentialId> {
+        self.0.iter().filter_map(|(_, caller)| caller.credential)
+    }
+
     /// Whether no token is listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -148,6 +175,7 @@ impl Entry {
                 is_observer: self.is_observer,
             },
             expires_at: None,
+            credential: Some(CredentialId(NEXT.fetch_add(1, Ordering::Relaxed))),
         }
     }
 }
@@ -173,7 +201,8 @@ mod tests {
             r#"{"tokens":[{"token":"t","sender":"agent://a"}]}"#,
         ] {
             let tokens = StaticTokens::from_json(text).unwrap();
-            assert_eq!(tokens.find("t"), Some(&Caller::new("agent://a")));
+            let credential = tokens.credentials().next();
+            assert_eq!(tokens.find("t"), Some(&Caller { credential, ..Caller::new("agent://a") }));
             assert_eq!(tokens.find("u"), None);
             assert_eq!(tokens.find(""), None);
         }
@@ -197,6 +226,30 @@ mod tests {
                 is_observer: true,
             }
         );
+    }
+
+    #[test]
+    fn a_token_that_grants_the_same_is_the_same_credential() {
+        let read = |text: &str| StaticTokens::from_json(text).unwrap();
+        let id = |tokens: &StaticTokens, token| tokens.find(token).unwrap().credential.unwrap();
+        let before = read(
+            r#"[{"token":"a","sender":"a"},{"token":"b","sender":"b"},{"token":"c","sender":"c"},
+                {"token":"d","sender":"d","is_observer":true}]"#,
+        );
+        let (after, new, gone) = read(
+            r#"[{"token":"e","sender":"e"},{"token":"d","sender":"d"},{"token":"b","sender":"other"},
+                {"token":"a","sender":"a"}]"#,
+        )
+        .succeeding(&before);
+        assert_eq!((new, gone), (3, 3), "b and d grant something else, c is gone, e is new");
+        assert_eq!(id(&after, "a"), id(&before, "a"));
+        for token in ["b", "d"] {
+            assert_ne!(id(&after, token), id(&before, token), "{token}");
+        }
+        let mut ids: Vec<_> = before.credentials().chain(after.credentials()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 7, "no number is given twice");
     }
 
     #[test]

@@ -284,8 +284,12 @@ impl Engine {
         _: &Identity,
         request: GetManifestRequest,
     ) -> Result<GetManifestResponse, Refusal> {
-        let catalog = self.inner.registry.catalog();
-        let manifest = handshake::manifest(&self.inner.options, &catalog, &request.agent_id)?;
+        let own = &self.inner.options.agent_id;
+        let manifest = if request.agent_id.is_empty() || request.agent_id == *own {
+            handshake::manifest(&self.inner.options, &self.inner.registry.catalog())
+        } else {
+            self.inner.provided.manifest(&request.agent_id)?
+        };
         Ok(GetManifestResponse { manifest: Some(manifest) })
     }
 
@@ -326,7 +330,7 @@ impl Engine {
     /// # Errors
     /// None.
     pub async fn list_roots(&self, _: &Identity, _: ListRootsRequest) -> Result<ListRootsResponse, Refusal> {
-        Ok(ListRootsResponse { roots: self.inner.options.roots.clone() })
+        Ok(ListRootsResponse { roots: self.inner.provided.roots().list() })
     }
 
     /// `WatchRoots`
@@ -334,7 +338,7 @@ impl Engine {
     /// # Errors
     /// None.
     pub async fn watch_roots(&self, _: &Identity) -> Result<RootsWatch, Refusal> {
-        Ok(RootsWatch::new(Arc::clone(&self.inner.clock)))
+        Ok(RootsWatch::new(self.inner.provided.root_changes(), Arc::clone(&self.inner.clock)))
     }
 
     /// `GetPolicy`

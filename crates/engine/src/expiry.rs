@@ -1,18 +1,35 @@
-//! The end of a credential, for what outlives one request: connections and streams.
+//! The end of a credential, for what outlives one request: connections and streams. It ends by its time, or because the
+//! operator took it away.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use macp_kernel::{Identity, Refusal, RefusalCode, UnixMillis};
+use macp_kernel::{CredentialId, Identity, Refusal, RefusalCode, UnixMillis};
+
+use tokio::sync::watch;
 
 use crate::Engine;
 use crate::clock::Clock;
 
 /// Longest time between two looks at the clock: a machine that slept, or whose clock was set, is noticed by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The static credentials that are good; `None`, for all, until the first time that they change.
+#[derive(Default)]
+pub(crate) struct Standing(watch::Sender<Good>);
+
+type Good = Option<Arc<BTreeSet<CredentialId>>>;
+
+impl Standing {
+    /// Takes away every other credential.
+    pub(crate) fn replace(&self, good: impl IntoIterator<Item = CredentialId>) {
+        self.0.send_replace(Some(Arc::new(good.into_iter().collect())));
+    }
+}
 
 /// Waits for the end of the credential that something was opened with.
 pub struct Expiry(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
@@ -27,8 +44,12 @@ impl Engine {
     /// The end of this identity's credential. Must be waited for within a tokio runtime.
     #[must_use]
     pub fn expiry(&self, identity: &Identity) -> Expiry {
-        let clock = Arc::clone(&self.inner.clock);
-        Expiry(identity.expires_at().map(|at| Box::pin(until(clock, at)) as _))
+        let Identity::Known(caller) = identity else { return Expiry(None) };
+        if let Some(at) = caller.expires_at {
+            return Expiry(Some(Box::pin(until(Arc::clone(&self.inner.clock), at))));
+        }
+        let standing = || self.inner.standing.0.subscribe();
+        Expiry(caller.credential.map(|credential| Box::pin(taken_away(standing(), credential)) as _))
     }
 }
 
@@ -47,8 +68,16 @@ impl Expiry {
         self.0 = Some(Box::pin(std::future::ready(())));
         Poll::Ready(Refusal::new(
             RefusalCode::Unauthenticated,
-            "the credential has expired; come back with a new one",
+            "the credential has expired or was withdrawn; come back with a new one",
         ))
+    }
+}
+
+async fn taken_away(mut standing: watch::Receiver<Good>, credential: CredentialId) {
+    let ended = |good: &Good| good.as_ref().is_some_and(|good| !good.contains(&credential));
+    if standing.wait_for(ended).await.is_err() {
+        // The engine is gone, and with it whoever could take a credential away.
+        std::future::pending::<()>().await;
     }
 }
 

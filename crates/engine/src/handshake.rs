@@ -46,7 +46,7 @@ fn capabilities(options: &Options) -> Capabilities {
         progress: Some(ProgressCapability { progress: true }),
         manifest: Some(ManifestCapability { get_manifest: true }),
         mode_registry: Some(ModeRegistryCapability { list_modes: true, list_changed: true }),
-        roots: Some(RootsCapability { list_roots: true, list_changed: false }),
+        roots: Some(RootsCapability { list_roots: true, list_changed: true }),
         policy_registry: Some(PolicyRegistryCapability {
             register_policy: !options.policies_read_only,
             list_policies: true,
@@ -65,16 +65,9 @@ fn capabilities(options: &Options) -> Capabilities {
 }
 
 /// The server's own manifest (RFC-MACP-0005 §3).
-pub(crate) fn manifest(
-    options: &Options,
-    catalog: &Catalog,
-    agent_id: &str,
-) -> Result<AgentManifest, Refusal> {
-    if !agent_id.is_empty() && agent_id != options.agent_id {
-        return Err(Refusal::new(RefusalCode::AgentNotFound, "no agent with this agent_id is hosted here"));
-    }
+pub(crate) fn manifest(options: &Options, catalog: &Catalog) -> AgentManifest {
     let content_types = ["application/macp-envelope+proto", "application/macp-envelope+json"];
-    Ok(AgentManifest {
+    AgentManifest {
         agent_id: options.agent_id.clone(),
         title: "MACP gateway".to_owned(),
         description: "MACP coordination over gRPC, HTTP and WebSocket".to_owned(),
@@ -83,7 +76,7 @@ pub(crate) fn manifest(
         output_content_types: content_types.map(str::to_owned).to_vec(),
         metadata: Default::default(),
         transport_endpoints: options.transport_endpoints.clone(),
-    })
+    }
 }
 
 fn supported_modes(catalog: &Catalog) -> Vec<String> {

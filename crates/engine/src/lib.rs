@@ -14,6 +14,7 @@
 //! | how subscribers resume without gaps | `fanout.rs` |
 //! | what may be refused before the kernel | `admission.rs` |
 //! | when sessions leave memory, and the store | `deadlines.rs`, `retention.rs` |
+//! | what the operator lists in files | `provided.rs`, `reload.rs` |
 //! | when a credential ends while something is open | `expiry.rs` |
 //! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
 //! | replay under another policy | `what_if.rs` |
@@ -35,12 +36,14 @@ mod listing;
 mod method;
 mod open_sessions;
 mod options;
+mod provided;
 mod rate;
 mod receipt_keys;
 mod receipts;
 mod recovery;
 mod registration;
 mod registry;
+mod reload;
 mod retention;
 mod sessions;
 mod signals;
@@ -65,12 +68,15 @@ pub use filter::SessionFilter;
 pub use history::{EnvelopePage, SessionView};
 pub use method::{Method, MethodKind};
 pub use options::{Limits, Options, ReceiptOptions, Visibility};
+pub use provided::{Agents, MAX_ROOTS, ManifestError, Roots, RootsError};
 pub use receipt_keys::{ReceiptKeyError, ReceiptKeys, ReceiptSigner};
 pub use receipts::SPACE as RECEIPTS;
 pub use signals::{Signal, SignalWatch};
 pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 
 use admission::Admission;
+use expiry::Standing;
+use provided::Provided;
 use receipts::Issuing;
 use registry::Registry;
 use sessions::Sessions;
@@ -90,6 +96,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     admission: Admission,
     registry: Arc<Registry>,
+    provided: Provided,
+    standing: Standing,
     sessions: Arc<Sessions>,
     signals: Signals,
     receipts: Issuing,
@@ -117,6 +125,8 @@ impl Engine {
         let inner = Inner {
             admission: Admission::new(&options.limits),
             registry,
+            provided: Provided::new(options.roots.clone(), options.agents.clone()),
+            standing: Standing::default(),
             sessions,
             signals: Signals::default(),
             receipts: Issuing::default(),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use macp_kernel::policy::Policy;
-use macp_wire::v1::{Root, TransportEndpoint};
+use macp_wire::v1::TransportEndpoint;
 
+use crate::provided::{Agents, Roots};
 use crate::receipt_keys::ReceiptKeys;
 
 /// Limits on what callers may ask.
@@ -66,11 +67,14 @@ pub struct Options {
     pub version: String,
     /// Where the server can be reached; published in its manifest.
     pub transport_endpoints: Vec<TransportEndpoint>,
-    /// Roots that `ListRoots` answers.
-    pub roots: Vec<Root>,
+    /// Roots that `ListRoots` answers at first (`MACP_ROOTS_FILE`); see [`Engine::replace_roots`](crate::Engine::replace_roots).
+    pub roots: Roots,
+    /// Manifests that `GetManifest` answers at first, beside the server's own (`MACP_AGENT_MANIFESTS_DIR`).
+    pub agents: Agents,
     /// Decision receipts.
     pub receipts: ReceiptOptions,
-    /// Policies that are registered from the start (`MACP_POLICIES_DIR`).
+    /// Policies that are registered from the start (`MACP_POLICIES_DIR`); see
+    /// [`Engine::replace_policies`](crate::Engine::replace_policies).
     pub policies: Vec<Policy>,
     /// Whether the policy registry refuses changes by calls.
     pub policies_read_only: bool,
@@ -98,7 +102,8 @@ impl Default for Options {
             agent_id: "macp-gateway".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             transport_endpoints: Vec::new(),
-            roots: Vec::new(),
+            roots: Roots::default(),
+            agents: Agents::default(),
             receipts: ReceiptOptions::default(),
             policies: Vec::new(),
             policies_read_only: false,

@@ -104,7 +104,7 @@ impl Engine {
         if self.options().policies_read_only {
             return Err(Refusal::new(
                 RefusalCode::RegistryReadOnly,
-                "policies are loaded from MACP_POLICIES_DIR; change the files and restart",
+                "policies are loaded from MACP_POLICIES_DIR; change the files there; they are read again at once",
             ));
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Every change is an operation on the catalog, kept in the store before it takes effect and done again, in order,
 //! when the engine opens. So registrations survive a restart, by the same rules that admitted them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,8 +25,16 @@ pub(crate) struct Registry {
     modes: watch::Sender<u64>,
     policies: watch::Sender<u64>,
     store: Arc<dyn LogStore>,
-    /// Number of the next operation; changes wait here for each other, decisions never do.
-    next: Mutex<u64>,
+    /// Changes wait here for each other, decisions never do.
+    journal: Mutex<Journal>,
+}
+
+/// What only those who change something look at.
+struct Journal {
+    /// Number of the next operation.
+    next: u64,
+    /// Ids of the operator's policies that are registered.
+    provided: BTreeSet<String>,
 }
 
 /// A change of a registry, as it is kept.
@@ -94,7 +103,10 @@ impl Registry {
             modes: watch::Sender::new(0),
             policies: watch::Sender::new(0),
             store,
-            next: Mutex::new(next),
+            journal: Mutex::new(Journal {
+                next,
+                provided: preloaded.iter().map(|policy| policy.id().to_owned()).collect(),
+            }),
         })
     }
 
@@ -115,18 +127,46 @@ impl Registry {
 
     /// Makes one change: judged, kept, then seen by everyone. Answers with the id that the change was about.
     pub(crate) async fn change(&self, change: Change) -> Result<String, ChangeError> {
-        let mut next = self.next.lock().await;
+        let mut journal = self.journal.lock().await;
         let (catalog, id) = applied(&self.catalog(), &change)?;
         let hint = match &change {
             Change::RegisterPolicy(_) | Change::UnregisterPolicy(_) => &self.policies,
             Change::RegisterMode(_) | Change::UnregisterMode(_) | Change::PromoteMode(_) => &self.modes,
         };
         let operation = Bytes::from(Operation { change: Some(change) }.encode_to_vec());
-        self.store.put_side(SPACE, &next.to_be_bytes(), Some(operation)).await?;
-        *next += 1;
+        self.store.put_side(SPACE, &journal.next.to_be_bytes(), Some(operation)).await?;
+        journal.next += 1;
         *self.catalog.write() = Arc::new(catalog);
         hint.send_modify(|revision| *revision += 1);
         Ok(id)
+    }
+
+    /// Puts the operator's policies in the place of those from before: all of them, or none if one cannot be registered.
+    /// Not kept: the next start reads them from where they come from. Answers with how many came and went.
+    pub(crate) async fn provide(&self, policies: &[Policy]) -> Result<(usize, usize), PolicyRegistryError> {
+        let mut journal = self.journal.lock().await;
+        let mut catalog = Catalog::clone(&self.catalog());
+        let wanted: BTreeSet<String> = policies.iter().map(|policy| policy.id().to_owned()).collect();
+        let gone: Vec<&String> = journal.provided.difference(&wanted).collect();
+        for id in &gone {
+            catalog = catalog.without_policy(id)?;
+        }
+        let mut new = 0;
+        for policy in policies {
+            let same =
+                catalog.policies().any(|known| known.id() == policy.id() && known.same_definition(policy));
+            if !(same && journal.provided.contains(policy.id())) {
+                catalog = catalog.with_policy(policy.clone())?;
+                new += 1;
+            }
+        }
+        let counts = (new, gone.len());
+        if counts != (0, 0) {
+            journal.provided = wanted;
+            *self.catalog.write() = Arc::new(catalog);
+            self.policies.send_modify(|revision| *revision += 1);
+        }
+        Ok(counts)
     }
 }
 

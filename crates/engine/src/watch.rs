@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::listing;
+use crate::provided::Roots;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::signals::receive;
@@ -131,14 +132,14 @@ fn response(
 
 /// A watch that says "may have changed": once at first, then after each change. Several changes that a slow watcher
 /// has not looked at come as one, which is all that a hint can say.
-struct Hint {
-    changes: watch::Receiver<u64>,
+struct Hint<T> {
+    changes: watch::Receiver<T>,
     clock: Arc<dyn Clock>,
     first: bool,
 }
 
-impl Hint {
-    fn new(changes: watch::Receiver<u64>, clock: Arc<dyn Clock>) -> Self {
+impl<T> Hint<T> {
+    fn new(changes: watch::Receiver<T>, clock: Arc<dyn Clock>) -> Self {
         Self { changes, clock, first: true }
     }
 
@@ -157,7 +158,7 @@ impl Hint {
 }
 
 /// `WatchModeRegistry`
-pub struct ModeRegistryWatch(Hint);
+pub struct ModeRegistryWatch(Hint<u64>);
 
 impl ModeRegistryWatch {
     pub(crate) fn new(registry: &Registry, clock: Arc<dyn Clock>) -> Self {
@@ -177,7 +178,7 @@ impl ModeRegistryWatch {
 
 /// `WatchPolicies`
 pub struct PolicyWatch {
-    hint: Hint,
+    hint: Hint<u64>,
     registry: Arc<Registry>,
 }
 
@@ -200,27 +201,20 @@ impl PolicyWatch {
     }
 }
 
-/// `WatchRoots`. Roots are fixed at start-up for now, so one hint comes and nothing follows.
-pub struct RootsWatch {
-    clock: Arc<dyn Clock>,
-    first: bool,
-}
+/// `WatchRoots`
+pub struct RootsWatch(Hint<Roots>);
 
 impl RootsWatch {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, first: true }
+    pub(crate) fn new(changes: watch::Receiver<Roots>, clock: Arc<dyn Clock>) -> Self {
+        Self(Hint::new(changes, clock))
     }
 
     /// The next hint; the first comes at once.
     ///
     /// # Errors
-    /// `UNAVAILABLE` never comes; the signature is that of every watch.
+    /// None at present; hints coalesce and so never lag.
     pub async fn next(&mut self) -> Result<WatchRootsResponse, Refusal> {
-        if !self.first {
-            return std::future::pending().await;
-        }
-        self.first = false;
-        let change = RootsChanged { observed_at_unix_ms: self.clock.now().0 };
-        Ok(WatchRootsResponse { change: Some(change) })
+        let at = self.0.next().await;
+        Ok(WatchRootsResponse { change: Some(RootsChanged { observed_at_unix_ms: at.0 }) })
     }
 }

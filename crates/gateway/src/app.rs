@@ -11,15 +11,19 @@ use macp_wire::v1::TransportEndpoint;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
+use crate::config::layers::Layers;
 use crate::config::{Config, Storage};
 use crate::jwks::Fetcher;
 use crate::listener::Listener;
+use crate::refresh::Refresher;
 use crate::shutdown::Signals;
 use crate::tls::Tls;
 use crate::{demo, routes, storage};
 
 /// Runs the gateway until a signal ends it.
-pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunError> {
+///
+/// `layers` is where the configuration is from.
+pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result<ExitCode, RunError> {
     let mut signals = Signals::install()?;
     let grpc = Listener::bind(config.grpc_addr, "MACP_BIND_ADDR").await?;
     let http = Listener::bind(config.http_addr, "MACP_HTTP_BIND_ADDR").await?;
@@ -29,6 +33,8 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
         transport_endpoints: endpoints(&config, grpc.addr(), http.addr()),
         policies_read_only: config.policies.is_some(),
         policies: config.policies.clone().unwrap_or_default(),
+        roots: config.roots.clone(),
+        agents: config.agents.clone(),
         visibility: config.visibility,
         receipts: config.receipts.clone(),
         retention: config.retention,
@@ -44,6 +50,10 @@ pub(crate) async fn run(config: Config, is_demo: bool) -> Result<ExitCode, RunEr
     }
 
     let tls = config.tls.clone().map(|files| Tls::start(files, engine.draining().clone())).transpose()?;
+    if !is_demo {
+        let refresher = Refresher::new(layers, &config, &engine)?;
+        tokio::spawn(refresher.run(engine.draining().clone()));
+    }
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
     let tickets = Arc::new(Tickets::new());

@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: Arguments, layers: Result<Layers, ConfigErrors>) ->
         .enable_all()
         .build()
         .map_err(|error| RunError::start("the async runtime cannot start", error))?;
-    runtime.block_on(app::run(config, is_demo))
+    runtime.block_on(app::run(config, layers, is_demo))
 }
 
 /// Prints a result. A reader that has gone away, as of `| head`, is no fault.

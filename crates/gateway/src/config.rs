@@ -3,6 +3,7 @@
 mod auth;
 pub(crate) mod document;
 pub(crate) mod layers;
+pub(crate) mod lists;
 mod receipts;
 pub(crate) mod settings;
 mod tls;
@@ -13,9 +14,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use macp_engine::{Limits, ReceiptOptions, Visibility};
+use macp_auth::Origins;
+use macp_engine::{Agents, Limits, ReceiptOptions, Roots, Visibility};
 use macp_kernel::policy::Policy;
-use macp_transport_http::Origins;
 
 use crate::logging::LogFormat;
 use crate::tls::TlsFiles;
@@ -65,6 +66,10 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     /// Policies to register at the start; with a directory the registry is read-only (`MACP_POLICIES_DIR`).
     pub(crate) policies: Option<Vec<Policy>>,
+    /// Roots to list (`MACP_ROOTS_FILE`).
+    pub(crate) roots: Roots,
+    /// Manifests of agents (`MACP_AGENT_MANIFESTS_DIR`).
+    pub(crate) agents: Agents,
     /// Whose sessions listings show (`MACP_SESSION_VISIBILITY`: `own` or `all`).
     pub(crate) visibility: Visibility,
     /// Who issues decision receipts and under which keys (`MACP_RUNTIME_ID`, `MACP_RECEIPT_*`).
@@ -253,6 +258,8 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
             "a whole number of seconds",
         )),
         policies: policies(reader),
+        roots: lists::roots(reader),
+        agents: lists::agents(reader),
         visibility: visibility(reader),
         receipts: receipts::read(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),

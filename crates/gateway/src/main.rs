@@ -13,6 +13,7 @@ mod log;
 mod logging;
 mod policies;
 mod reference;
+mod refresh;
 mod reload;
 mod routes;
 mod shutdown;

@@ -42,7 +42,8 @@ pub(crate) fn dry_run(directory: &Path) -> Result<ExitCode, String> {
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+/// The `*.json` of a directory, sorted by path.
+pub(crate) fn files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", directory.display());
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {

@@ -66,12 +66,8 @@ pub(crate) fn of(
     let ws_options = macp_transport_ws::Options {
         prefix: prefix.clone(),
         // Behind a proxy that terminates TLS, the page's own origin is the public one.
-        allowed_origins: config
-            .cors_origins
-            .iter()
-            .map(str::to_owned)
-            .chain(config.public_url.iter().map(PublicUrl::origin))
-            .collect(),
+        cors_origins: config.cors_origins.clone(),
+        public_origin: config.public_url.as_ref().map(PublicUrl::origin),
         tls: config.tls.is_some(),
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),

@@ -33,6 +33,10 @@ impl Default for Capabilities {
     }
 }
 
+/// Which of the operator's credentials was presented, told apart without knowing it: a number that is good in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialId(pub u64);
+
 /// An authenticated identity. Only the auth crate makes one from a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -45,6 +49,8 @@ pub struct Caller {
     /// From when on the credential is no longer good; a connection or stream that was opened with it ends then. `None`
     /// for a credential without an end.
     pub expires_at: Option<UnixMillis>,
+    /// The credential, if the operator may take it away while something that it opened is open.
+    pub credential: Option<CredentialId>,
 }
 
 impl Caller {
@@ -56,6 +62,7 @@ impl Caller {
             verified: true,
             capabilities: Capabilities::default(),
             expires_at: None,
+            credential: None,
         }
     }
 

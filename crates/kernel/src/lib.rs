@@ -47,7 +47,7 @@ pub mod time;
 pub mod view;
 pub mod what_if;
 
-pub use caller::{Caller, Capabilities, Identity};
+pub use caller::{Caller, Capabilities, CredentialId, Identity};
 pub use catalog::Catalog;
 pub use command::Command;
 pub use decide::{Acceptance, Reply, Verdict, process};

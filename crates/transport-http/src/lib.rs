@@ -37,7 +37,7 @@ use axum::routing::MethodRouter;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
 
-pub use cors::{Origins, OriginsError};
+pub use macp_auth::Origins;
 pub use options::Options;
 pub use routes::{Mounted, mounted};
 
@@ -48,8 +48,7 @@ use routes::App;
 /// Unknown paths are the business of whoever owns the fallback; see [`fallback`].
 pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Router {
     let origins = options.cors_origins.clone();
-    let router = routes::all(App { engine, authenticator, options });
-    if origins.is_empty() { router } else { router.layer(from_fn_with_state(origins, cors::decorate)) }
+    routes::all(App { engine, authenticator, options }).layer(from_fn_with_state(origins, cors::decorate))
 }
 
 /// What the binding answers on every other path: a preflight to `OPTIONS`, else 404 without a body.
@@ -57,6 +56,7 @@ pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Option
 /// For `Router::fallback_service` of the merged router.
 pub fn fallback(options: &Options) -> MethodRouter {
     let origins = options.cors_origins.clone();
-    let route = axum::routing::any(routes::unknown).with_state(origins.clone());
-    if origins.is_empty() { route } else { route.layer(from_fn_with_state(origins, cors::decorate)) }
+    axum::routing::any(routes::unknown)
+        .with_state(origins.clone())
+        .layer(from_fn_with_state(origins, cors::decorate))
 }

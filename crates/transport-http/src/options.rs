@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macp_auth::Tickets;
-
-use crate::cors::Origins;
+use macp_auth::{Origins, Tickets};
 
 /// Settings of the HTTP binding.
 #[derive(Clone, Debug)]

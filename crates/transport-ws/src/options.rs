@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macp_auth::Tickets;
+use macp_auth::{Origins, Tickets};
 
 /// Settings of the WebSocket binding on one listener.
 #[derive(Clone, Debug)]
@@ -13,9 +13,10 @@ pub struct Options {
     pub prefix: String,
     /// Largest message that is read, in bytes: the body cap of the HTTP binding.
     pub max_frame_bytes: usize,
-    /// Origins of other sites whose pages may connect, as `scheme://host[:port]`; a page of the same origin always
-    /// may. An entry that is no origin matches nothing.
-    pub allowed_origins: Vec<String>,
+    /// Origins of other sites whose pages may connect (`MACP_HTTP_CORS_ORIGINS`); a page of the same origin always may.
+    pub cors_origins: Origins,
+    /// The origin of the public URL, whose pages are of the same origin although a proxy may change the host.
+    pub public_origin: Option<String>,
     /// Whether the listener can be reached from this machine only; then `Host` must be a loopback name or one of
     /// [`Options::allowed_hosts`], or else a page could reach it through a rebound DNS name.
     pub loopback: bool,
@@ -38,7 +39,8 @@ impl Options {
         Self {
             prefix: String::new(),
             max_frame_bytes,
-            allowed_origins: Vec::new(),
+            cors_origins: Origins::default(),
+            public_origin: None,
             loopback: false,
             allowed_hosts: Vec::new(),
             tls: false,

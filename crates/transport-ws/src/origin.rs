@@ -35,9 +35,12 @@ pub(crate) fn check<'h>(
     let parsed = Origin::parse(origin).ok_or(Denied::Origin)?;
     let scheme = if options.tls { "https" } else { "http" };
     let same = host.and_then(|host| Origin::new(scheme, host)).is_some_and(|own| own == parsed);
-    let listed =
-        || options.allowed_origins.iter().any(|entry| Origin::parse(entry).as_ref() == Some(&parsed));
-    if same || listed() { Ok(Some(origin)) } else { Err(Denied::Origin) }
+    let public = || options.public_origin.as_deref().and_then(Origin::parse).is_some_and(|own| own == parsed);
+    if same || public() || options.cors_origins.allows(origin) {
+        Ok(Some(origin))
+    } else {
+        Err(Denied::Origin)
+    }
 }
 
 /// The value of a header that may be there once.
@@ -112,6 +115,8 @@ fn split_port(authority: &str) -> Option<(String, Option<u16>)> {
 
 #[cfg(test)]
 mod tests {
+    use macp_auth::Origins;
+
     use super::*;
 
     fn verdict(options: &Options, host: &str, origin: Option<&str>) -> Result<bool, Denied> {
@@ -126,8 +131,8 @@ mod tests {
     #[test]
     fn origins() {
         let mut options = Options::new(1 << 20);
-        options.allowed_origins =
-            vec!["https://app.example.org".into(), "chrome-extension://abc".into(), "*".into()];
+        options.cors_origins = Origins::parse("https://app.example.org, chrome-extension://abc").unwrap();
+        options.public_origin = Some("https://public.example".into());
         let ok = Ok(true);
         let no = Err(Denied::Origin);
         for (host, origin, expected) in [
@@ -139,6 +144,8 @@ mod tests {
             ("gw.example", "https://app.example.org", ok),
             ("gw.example", "https://APP.example.org:443", ok),
             ("gw.example", "chrome-extension://abc", ok),
+            ("gw.example", "https://public.example", ok),
+            ("gw.example", "http://public.example", no),
             ("gw.example", "https://gw.example", no),
             ("gw.example:8080", "http://gw.example", no),
             ("gw.example", "http://gw.example:8080", no),

@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod receipts;
 mod registering;
+mod reload;
 mod retention;
 mod sending;
 mod subscribing;

@@ -64,7 +64,8 @@ pub(super) fn read(reader: &mut Reader<'_>, insecure: bool, certificates: bool) 
     Some(Auth { authenticator, jwks })
 }
 
-fn tokens(reader: &mut Reader<'_>) -> Option<StaticTokens> {
+/// The static tokens, if any are configured.
+pub(super) fn tokens(reader: &mut Reader<'_>) -> Option<StaticTokens> {
     let (source, text) = if let Some(text) = reader.text("MACP_AUTH_TOKENS_JSON") {
         ("MACP_AUTH_TOKENS_JSON".to_owned(), text)
     } else {

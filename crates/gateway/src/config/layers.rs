@@ -99,6 +99,30 @@ impl Layers {
         [&self.flags, &self.environment, &self.file].iter().find_map(|values| values.get(name).cloned())
     }
 
+    /// Where the file is, if there is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The same with what the file says now; flags and the environment do not change.
+    pub(crate) fn again(&self) -> Result<Self, ConfigErrors> {
+        let mut file = self.path.as_deref().map(read).transpose()?.unwrap_or_default();
+        file.retain(|_, value| !value.is_empty());
+        Ok(Self {
+            flags: self.flags.clone(),
+            environment: self.environment.clone(),
+            file,
+            path: self.path.clone(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The settings whose values are others than in `before`.
+    pub(crate) fn differing(&self, before: &Self) -> Vec<&'static str> {
+        let names = SETTINGS.iter().map(|setting| setting.name);
+        names.filter(|name| self.value(name) != before.value(name)).collect()
+    }
+
     /// Every setting with the value that holds and where it comes from, in the form of the file. Secrets are masked.
     pub(crate) fn print(&self) -> String {
         let mut text = String::new();

@@ -102,7 +102,7 @@ settings! {
     }
     "Who may call" {
         /// File of static tokens: a JSON array of objects with `token`, `sender` and what the token allows
-        /// ([security.md](security.md)).
+        /// ([security.md](security.md)). Read again when it changes; what a token had opened that is gone ends.
         : MACP_AUTH_TOKENS_FILE;
         /// The same array as text. Wins over the file.
         secret : MACP_AUTH_TOKENS_JSON;
@@ -123,10 +123,19 @@ settings! {
         : MACP_SESSION_VISIBILITY = "own";
     }
     "Policies" {
-        /// Directory of policies (`*.json`) to register at the start. The registry is read-only then.
+        /// Directory of policies (`*.json`) to register at the start, and again when a file changes. The registry is
+        /// read-only then.
         : MACP_POLICIES_DIR;
         /// `1` checks that directory, prints what it finds and exits: 0 if every policy would be admitted, else 1.
         : MACP_POLICIES_DRY_RUN = "0";
+    }
+    "Roots and agents" {
+        /// File of the resource roots that `ListRoots` answers: a JSON array of objects with `uri` and `name`. Read again
+        /// when it changes, which `WatchRoots` tells.
+        : MACP_ROOTS_FILE;
+        /// Directory of agents' manifests (`*.json`), which `GetManifest` answers by `agent_id` beside the server's own.
+        /// Read again when a file changes.
+        : MACP_AGENT_MANIFESTS_DIR;
     }
     "Decision receipts" {
         /// The deployment's own name, the issuer of its receipts. Required with a signing key.

@@ -22,7 +22,7 @@ use http::{Method as Verb, StatusCode};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
 
-use crate::cors::{self, Origins};
+use crate::cors;
 use crate::error::bare;
 use crate::options::Options;
 use crate::{body, paths};
@@ -93,7 +93,7 @@ fn table(prefix: &str) -> Table {
 }
 
 /// Any path that is not one of ours.
-pub(crate) async fn unknown(State(origins): State<Origins>, request: Request) -> Response {
+pub(crate) async fn unknown(State(origins): State<macp_auth::Origins>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     body::discard(&head.headers, body);
     if head.method == Verb::OPTIONS {

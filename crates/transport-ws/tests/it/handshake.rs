@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use macp_auth::{Authenticator, Page};
+use macp_auth::{Authenticator, Origins, Page};
 use macp_kernel::{Caller, UnixMillis};
 use macp_transport_ws::Options;
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn origins_and_hosts() {
     let mut options = Options::new(CAP);
     options.loopback = true;
     options.allowed_hosts = vec!["gw.example".into()];
-    options.allowed_origins = vec!["https://app.example".into()];
+    options.cors_origins = Origins::parse("https://app.example").unwrap();
     let server = Server::with(Authenticator::dev(), options).await;
     let own = format!("http://{}", server.addr);
     for headers in [
@@ -128,7 +128,7 @@ async fn the_endpoint_is_served_behind_the_prefix_too() {
 async fn a_ticket_is_redeemed_once_and_with_its_origin() {
     let app = "https://app.example";
     let mut options = Options::new(CAP);
-    options.allowed_origins = vec![app.into(), "https://other.example".into()];
+    options.cors_origins = Origins::parse("https://app.example,https://other.example").unwrap();
     let tickets = Arc::clone(&options.tickets);
     let server = Server::with(Authenticator::dev(), options).await;
     let issue = |origin, at| {
