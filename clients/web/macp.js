@@ -798,7 +798,7 @@ class SessionFeed extends Feed {
    * lost.
    */
   head(sequence) {
-    if (this.wire === "open" && this.promised > this.position) {
+    if (this.wire === "open" && this.promised > this.position && this.seen === this.position) {
       this.position = Infinity;
       this.sync();
     }
