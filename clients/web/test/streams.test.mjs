@@ -256,6 +256,7 @@ test("a heartbeat is no alarm while envelopes still arrive", async () => {
     const envelope = server.session("s").envelopes[sequence - 1];
     world.socket.tell({ id: subscription.id, envelope: { session_id: "s", sequence, envelope } });
   }
+  await settle();
   assert.equal(world.posted("subscribe").length, 1);
   assert.deepEqual(sequences(seen), upTo(5));
 });
