@@ -45,11 +45,21 @@ impl Engine {
     #[must_use]
     pub fn expiry(&self, identity: &Identity) -> Expiry {
         let Identity::Known(caller) = identity else { return Expiry(None) };
-        if let Some(at) = caller.expires_at {
-            return Expiry(Some(Box::pin(until(Arc::clone(&self.inner.clock), at))));
-        }
+        let time = caller.expires_at.map(|at| until(Arc::clone(&self.inner.clock), at));
         let standing = || self.inner.standing.0.subscribe();
-        Expiry(caller.credential.map(|credential| Box::pin(taken_away(standing(), credential)) as _))
+        let withdrawal = caller.credential.map(|credential| taken_away(standing(), credential));
+        Expiry(match (time, withdrawal) {
+            (None, None) => None,
+            (Some(time), None) => Some(Box::pin(time)),
+            (None, Some(withdrawal)) => Some(Box::pin(withdrawal)),
+            // A client certificate beside a token.
+            (Some(time), Some(withdrawal)) => Some(Box::pin(async {
+                tokio::select! {
+                    () = time => {}
+                    () = withdrawal => {}
+                }
+            })),
+        })
     }
 }
 

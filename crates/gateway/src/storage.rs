@@ -1,5 +1,9 @@
 //! Which store the settings mean, opened.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use macp_store::embedded::{EmbeddedStore, Options};
@@ -19,11 +23,36 @@ pub(crate) fn open(storage: &Storage) -> Result<Arc<dyn LogStore>, RunError> {
             let store = EmbeddedStore::open(directory, Options::default()).map_err(|error| {
                 RunError::start(
                     format!("sessions cannot be kept in MACP_DATA_DIR={}", directory.display()),
-                    format!("{error}; MACP_MEMORY_ONLY=1 keeps them in memory"),
+                    match who_may_write(directory) {
+                        Some(advice) => format!("{error}; {advice}"),
+                        None => format!("{error}; MACP_MEMORY_ONLY=1 keeps them in memory"),
+                    },
                 )
             })?;
             tracing::info!(directory = %directory.display(), "sessions are kept on disk");
             Ok(Arc::new(store))
         }
+    }
+}
+
+/// What to do if this process may not write there, as in a container with a directory of the host that belongs to root.
+fn who_may_write(directory: &Path) -> Option<String> {
+    let probe = directory.join(".writable");
+    match fs::create_dir_all(directory).and_then(|()| fs::File::create(&probe)) {
+        Ok(_) => {
+            // Whatever it is that failed, it is something else. An empty file does no harm where it stays.
+            let _ = fs::remove_file(probe);
+            None
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let me = fs::metadata("/proc/self").ok()?.uid();
+            let there = directory.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
+            let (place, owner) = there.map(|(path, found)| (path.display().to_string(), found.uid()))?;
+            Some(format!(
+                "{place} belongs to user {owner} and this process is user {me}: `chown -R {me} {place}` on the host, \
+                 or run as its owner (docker run --user {owner})"
+            ))
+        }
+        Err(_) => None,
     }
 }

@@ -127,6 +127,17 @@ async fn a_credential_that_is_taken_away_ends_what_it_opened() {
     assert!(first.reached().now_or_never().is_none() && other.reached().now_or_never().is_none());
     let refusal = second.reached().now_or_never().expect("it is told at once");
     assert_eq!(refusal.code.name(), "UNAUTHENTICATED");
+    // With a time of its own, too, as a client certificate beside the token has.
+    let until = |credential, at| {
+        let caller = Caller { credential: Some(CredentialId(credential)), ..Caller::new("agent://a") };
+        Identity::Known(Caller { expires_at: Some(at), ..caller })
+    };
+    let now = engine.now();
+    for (identity, ended) in
+        [(until(1, now.plus(60_000)), false), (until(1, now), true), (until(2, now.plus(60_000)), true)]
+    {
+        assert_eq!(engine.expiry(&identity).reached().now_or_never().is_some(), ended, "{identity:?}");
+    }
     let late = engine.expiry(&b).reached().now_or_never();
     assert!(late.is_some(), "who was let in a moment ago is told, too");
 }

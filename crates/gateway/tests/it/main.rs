@@ -16,6 +16,7 @@ mod parity;
 mod process;
 mod recovery;
 mod refusals;
+mod reload;
 mod samples;
 mod secrets;
 mod shutdown;

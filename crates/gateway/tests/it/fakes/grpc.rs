@@ -106,6 +106,28 @@ impl Grpc {
         watch.boxed()
     }
 
+    /// Opens the watch of a registry: an item for each time that it tells something.
+    pub(crate) async fn hints(&self, method: &str) -> stream::BoxStream<'static, ()> {
+        let mut client = self.client.clone();
+        macro_rules! open {
+            ($function:ident, $request:ident) => {{
+                let watch = soon(method, client.$function(self.request(v1::$request {}))).await.unwrap();
+                watch
+                    .into_inner()
+                    .map(|told| {
+                        told.unwrap();
+                    })
+                    .boxed()
+            }};
+        }
+        match method {
+            "WatchModeRegistry" => open!(watch_mode_registry, WatchModeRegistryRequest),
+            "WatchRoots" => open!(watch_roots, WatchRootsRequest),
+            "WatchPolicies" => open!(watch_policies, WatchPoliciesRequest),
+            _ => panic!("{method} is no watch of a registry"),
+        }
+    }
+
     /// Opens a `StreamSession`.
     pub(crate) async fn open(&self) -> Result<GrpcStream, Code> {
         let (frames, mut queue) = unbounded_channel();
