@@ -62,12 +62,12 @@ pub fn bytes(n: u64, len: usize) -> Vec<u8> {
     out
 }
 
-/// Ids like a UUID: 36 characters in no order.
+/// Ids like random UUIDs (version 4): 36 characters in no order.
 pub fn id(no: u64) -> Vec<u8> {
     let h = u128::from(no.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64
         | u128::from(no.wrapping_mul(0xD134_2543_DE82_EF95));
     let s = format!("{h:032x}");
-    format!("{}-{}-{}-{}-{}", &s[..8], &s[8..12], &s[12..16], &s[16..20], &s[20..]).into_bytes()
+    format!("{}-{}-4{}-a{}-{}", &s[..8], &s[8..12], &s[13..16], &s[17..20], &s[20..]).into_bytes()
 }
 
 struct Traffic {
