@@ -8,6 +8,7 @@ use std::sync::Arc;
 use macp_kernel::command::{Control, ControlAction, Submission};
 use macp_kernel::envelope::{Plane, core_type};
 use macp_kernel::{Acceptance, Caller, Command, Identity, Refusal, RefusalCode, SessionId};
+use macp_limits::Place;
 use macp_wire::v1::*;
 
 use crate::Engine;
@@ -18,6 +19,9 @@ use crate::signals::SignalWatch;
 use crate::visibility::Shown;
 use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 use crate::{ack, handshake, listing};
+
+/// When to ask again for a stream beyond the limit: one of the others may have ended by then.
+const STREAM_RETRY_MS: u64 = 1_000;
 
 /// Sending.
 impl Engine {
@@ -89,8 +93,10 @@ impl Engine {
             Ok(id) => id,
             Err(refusal) => return Outcome { reply: Err(refusal), state: SessionState::Unspecified },
         };
-        let place = Place::take(self, caller);
-        let within_open_sessions = caller.capabilities.max_open_sessions.is_none_or(|cap| place.before < cap);
+        let place = OpenSession::reserve(self, caller);
+        let server_wide = self.inner.options.limits.open_sessions_per_sender;
+        let cap = caller.capabilities.max_open_sessions.map_or(server_wide, |own| own.min(server_wide));
+        let within_open_sessions = place.before < cap;
         let lane = sessions.lane_for_start(&id);
         let submission = Submission { envelope: Arc::new(envelope), within_open_sessions };
         let outcome = lane.command(sessions, Command::Submit(submission)).await;
@@ -99,6 +105,20 @@ impl Engine {
             place.keep();
         }
         outcome
+    }
+
+    /// Takes a place among the streams that a caller has open, on whatever transport.
+    fn stream_of(&self, caller: &Caller) -> Result<Place, Refusal> {
+        let at_most = self.inner.options.limits.streams_per_sender;
+        self.inner.streams.take(&caller.sender, at_most).ok_or_else(|| {
+            Refusal::too_many(
+                format!(
+                    "this sender has {at_most} subscriptions and watches open, as many as it may \
+                     (MACP_MAX_STREAMS_PER_SENDER); end one first"
+                ),
+                STREAM_RETRY_MS,
+            )
+        })
     }
 
     pub(crate) fn require_not_draining(&self) -> Result<(), Refusal> {
@@ -129,7 +149,8 @@ impl Engine {
         let lane = sessions.lane(session_id).await?;
         let view = lane.look(sessions, caller).await?;
         let store = sessions.shared_store();
-        Ok(Subscription::new(Attachment::new(&lane), store, after_sequence, view.high_water, view.metadata))
+        let attachment = Attachment::new(&lane, self.stream_of(caller)?);
+        Ok(Subscription::new(attachment, store, after_sequence, view.high_water, view.metadata))
     }
 
     /// `GetSession`
@@ -180,8 +201,9 @@ impl Engine {
     /// `UNAUTHENTICATED`.
     #[allow(clippy::unused_async, reason = "every call has one shape")]
     pub async fn watch_sessions(&self, identity: &Identity) -> Result<SessionWatch, Refusal> {
-        let shown = Shown::to(identity.require()?, self.inner.options.visibility);
-        Ok(SessionWatch::new(&self.inner.sessions, shown))
+        let caller = identity.require()?;
+        let shown = Shown::to(caller, self.inner.options.visibility);
+        Ok(SessionWatch::new(&self.inner.sessions, shown, self.stream_of(caller)?))
     }
 
     /// `WatchSignals`
@@ -190,8 +212,8 @@ impl Engine {
     /// `UNAUTHENTICATED`.
     #[allow(clippy::unused_async, reason = "every call has one shape")]
     pub async fn watch_signals(&self, identity: &Identity) -> Result<SignalWatch, Refusal> {
-        identity.require()?;
-        Ok(self.inner.signals.watch())
+        let caller = identity.require()?;
+        Ok(self.inner.signals.watch(self.stream_of(caller)?))
     }
 }
 
@@ -382,21 +404,22 @@ impl Engine {
     /// # Errors
     /// `UNAUTHENTICATED`.
     pub async fn watch_policies(&self, identity: &Identity) -> Result<PolicyWatch, Refusal> {
-        identity.require()?;
-        Ok(PolicyWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock)))
+        let caller = identity.require()?;
+        let place = self.stream_of(caller)?;
+        Ok(PolicyWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock), place))
     }
 }
 
 /// A place among a sender's open sessions, given back unless the start is accepted.
-struct Place<'a> {
+struct OpenSession<'a> {
     engine: &'a Engine,
     caller: &'a Caller,
     before: u64,
     kept: bool,
 }
 
-impl<'a> Place<'a> {
-    fn take(engine: &'a Engine, caller: &'a Caller) -> Self {
+impl<'a> OpenSession<'a> {
+    fn reserve(engine: &'a Engine, caller: &'a Caller) -> Self {
         let before = engine.inner.sessions.open_sessions().reserve(&caller.sender);
         Self { engine, caller, before, kept: false }
     }
@@ -406,7 +429,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for OpenSession<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.engine.inner.sessions.open_sessions().release(&self.caller.sender);

@@ -12,6 +12,7 @@ use macp_kernel::envelope::Sealed;
 use macp_kernel::record::{self, StoredFact};
 use macp_kernel::session::Lifecycle;
 use macp_kernel::{Refusal, RefusalCode, SessionId};
+use macp_limits::Place;
 use macp_store::{LogStore, Position};
 use macp_wire::v1::{SessionMetadata, SessionState};
 use parking_lot::Mutex;
@@ -141,19 +142,22 @@ pub enum Event {
 }
 
 /// A counted subscriber of a lane; uncounted when dropped, wherever that happens.
-pub(crate) struct Attachment(Arc<Lane>);
+pub(crate) struct Attachment {
+    lane: Arc<Lane>,
+    _place: Place,
+}
 
 impl Attachment {
     /// Counts a subscriber: it sees everything from here on, and reads what came before from the store.
-    pub(crate) fn new(lane: &Arc<Lane>) -> Self {
+    pub(crate) fn new(lane: &Arc<Lane>, place: Place) -> Self {
         lane.tail().attach();
-        Self(Arc::clone(lane))
+        Self { lane: Arc::clone(lane), _place: place }
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.0.tail().detach();
+        self.lane.tail().detach();
     }
 }
 
@@ -209,7 +213,7 @@ impl Subscription {
     /// The session.
     #[must_use]
     pub fn session_id(&self) -> &SessionId {
-        self.attachment.0.id()
+        self.attachment.lane.id()
     }
 
     /// The ordinal after which the subscription began.
@@ -233,13 +237,13 @@ impl Subscription {
     /// A look at [`Subscription::head`] that does not need the subscription.
     #[must_use]
     pub fn head_handle(&self) -> Head {
-        Head(Arc::clone(&self.attachment.0))
+        Head(Arc::clone(&self.attachment.lane))
     }
 
     /// The session's accepted ordinal now.
     #[must_use]
     pub fn head(&self) -> u64 {
-        self.attachment.0.tail().head()
+        self.attachment.lane.tail().head()
     }
 
     /// The next event, in order. An ordinal at or below [`Subscription::after_sequence`] is never delivered.
@@ -255,7 +259,7 @@ impl Subscription {
             if self.ended {
                 return std::future::pending().await;
             }
-            let lane = Arc::clone(&self.attachment.0);
+            let lane = Arc::clone(&self.attachment.lane);
             // Registered before the look, so that a publication in between wakes it.
             let changed = lane.tail().changed.notified();
             tokio::pin!(changed);
@@ -277,16 +281,16 @@ impl Subscription {
     async fn read_behind(&mut self) -> Result<(), Refusal> {
         let page = self
             .store
-            .read(self.attachment.0.stream(), self.position, BATCH)
+            .read(self.attachment.lane.stream(), self.position, BATCH)
             .await
-            .map_err(|error| unreadable(self.attachment.0.id(), &error))?;
+            .map_err(|error| unreadable(self.attachment.lane.id(), &error))?;
         if page.is_empty() {
-            return Err(unreadable(self.attachment.0.id(), &"the log ends before the published head"));
+            return Err(unreadable(self.attachment.lane.id(), &"the log ends before the published head"));
         }
         for stored in page {
             self.position = Some(stored.position);
             let sealed =
-                delivered(&stored.record).map_err(|error| unreadable(self.attachment.0.id(), &error))?;
+                delivered(&stored.record).map_err(|error| unreadable(self.attachment.lane.id(), &error))?;
             for (ordinal, sealed) in sealed {
                 if ordinal > self.cursor {
                     self.ready.push_back(Arc::new(Delivery::new(ordinal, Arc::new(sealed))));

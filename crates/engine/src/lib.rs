@@ -34,10 +34,8 @@ mod history;
 mod lane;
 mod listing;
 mod method;
-mod open_sessions;
 mod options;
 mod provided;
-mod rate;
 mod receipt_keys;
 mod receipts;
 mod recovery;
@@ -57,6 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use macp_kernel::UnixMillis;
+use macp_limits::Places;
 use macp_store::{LogStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +100,8 @@ struct Inner {
     sessions: Arc<Sessions>,
     signals: Signals,
     receipts: Issuing,
+    /// The subscriptions and watches that each sender has open.
+    streams: Arc<Places>,
     draining: CancellationToken,
 }
 
@@ -130,6 +131,7 @@ impl Engine {
             sessions,
             signals: Signals::default(),
             receipts: Issuing::default(),
+            streams: Arc::default(),
             draining: CancellationToken::new(),
             options,
             clock,

@@ -17,6 +17,13 @@ pub struct Limits {
     pub session_starts_per_minute: u32,
     /// Other messages that one sender may submit in 60 s (`MACP_MESSAGE_LIMIT_PER_MINUTE`).
     pub messages_per_minute: u32,
+    /// Payload bytes that one sender may submit in a second, on average (`MACP_BYTES_PER_SECOND_PER_SENDER`).
+    pub payload_bytes_per_second: u64,
+    /// Open sessions that one sender may have started, whatever its credential allows beyond
+    /// (`MACP_MAX_OPEN_SESSIONS_PER_SENDER`).
+    pub open_sessions_per_sender: u64,
+    /// Subscriptions and watches that one sender may have open (`MACP_MAX_STREAMS_PER_SENDER`).
+    pub streams_per_sender: u64,
     /// Sessions on a page when the caller names no size (`MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE`).
     pub list_default_page_size: usize,
     /// Most sessions on a page (`MACP_LIST_SESSIONS_MAX_PAGE_SIZE`).
@@ -33,6 +40,9 @@ impl Default for Limits {
             max_payload_bytes: macp_kernel::envelope::DEFAULT_MAX_PAYLOAD_BYTES,
             session_starts_per_minute: 60,
             messages_per_minute: 600,
+            payload_bytes_per_second: 64 << 20,
+            open_sessions_per_sender: 100_000,
+            streams_per_sender: 50_000,
             list_default_page_size: 100,
             list_max_page_size: 1000,
             session_mailbox: 1024,

@@ -8,6 +8,7 @@ use macp_kernel::ids::MAX_SESSION_ID_BYTES;
 use macp_kernel::session::Lifecycle;
 use macp_kernel::summary::Summary;
 use macp_kernel::{Entry, ParticipantId, Refusal, RefusalCode, Session, SessionId, UnixMillis, view};
+use macp_limits::Places;
 use macp_store::{LogStore, StoreError, SummaryFilter};
 use macp_wire::v1::SessionState;
 use macp_wire::v1::session_lifecycle_event::EventType;
@@ -18,7 +19,6 @@ use crate::append_id::AppendIds;
 use crate::clock::Clock;
 use crate::deadlines::Deadlines;
 use crate::lane::{self, Lane};
-use crate::open_sessions::OpenSessions;
 use crate::options::Limits;
 use crate::registry::Registry;
 use crate::watch::LifecycleEvent;
@@ -39,7 +39,7 @@ pub(crate) struct Sessions {
     deadlines: Mutex<Deadlines>,
     deadline_changed: Arc<Notify>,
     lifecycle: broadcast::Sender<LifecycleEvent>,
-    open: OpenSessions,
+    open: Places,
     append_ids: AppendIds,
 }
 
@@ -61,7 +61,7 @@ impl Sessions {
             deadlines: Mutex::default(),
             deadline_changed: Arc::default(),
             lifecycle: broadcast::Sender::new(LIFECYCLE_BUFFER),
-            open: OpenSessions::default(),
+            open: Places::new(),
             append_ids: AppendIds::new(),
         };
         let mut after: Option<Bytes> = None;
@@ -112,7 +112,7 @@ impl Sessions {
         &self.append_ids
     }
 
-    pub(crate) fn open_sessions(&self) -> &OpenSessions {
+    pub(crate) fn open_sessions(&self) -> &Places {
         &self.open
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use macp_kernel::envelope::{Sealed, check_ambient_payload};
 use macp_kernel::{Acceptance, Caller, Refusal, RefusalCode, UnixMillis};
+use macp_limits::Place;
 use macp_wire::v1::{Envelope, SessionState};
 use tokio::sync::broadcast;
 
@@ -55,13 +56,16 @@ impl Signals {
         self.0.receiver_count()
     }
 
-    pub(crate) fn watch(&self) -> SignalWatch {
-        SignalWatch(self.0.subscribe())
+    pub(crate) fn watch(&self, place: Place) -> SignalWatch {
+        SignalWatch { signals: self.0.subscribe(), _place: place }
     }
 }
 
 /// A watch on ambient envelopes from now on.
-pub struct SignalWatch(broadcast::Receiver<Signal>);
+pub struct SignalWatch {
+    signals: broadcast::Receiver<Signal>,
+    _place: Place,
+}
 
 impl SignalWatch {
     /// The next ambient envelope. Dropping the future loses nothing.
@@ -69,7 +73,7 @@ impl SignalWatch {
     /// # Errors
     /// `STREAM_LAGGED` when the watcher was too slow; the watch is then over.
     pub async fn next(&mut self) -> Result<Signal, Refusal> {
-        receive(&mut self.0, "WatchSignals").await
+        receive(&mut self.signals, "WatchSignals").await
     }
 }
 

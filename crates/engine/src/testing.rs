@@ -35,7 +35,12 @@ impl Clock for ManualClock {
 /// Limits that no test runs into by accident.
 #[must_use]
 pub fn generous_limits() -> Limits {
-    Limits { session_starts_per_minute: 1_000_000, messages_per_minute: 1_000_000, ..Limits::default() }
+    Limits {
+        session_starts_per_minute: 1_000_000,
+        messages_per_minute: 1_000_000,
+        payload_bytes_per_second: 1 << 40,
+        ..Limits::default()
+    }
 }
 
 /// An engine on a fresh memory store, with the machine's clock and generous rate limits.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use macp_kernel::summary::Summary;
 use macp_kernel::{Refusal, UnixMillis};
+use macp_limits::Place;
 use macp_store::SummaryFilter;
 use macp_wire::v1::session_lifecycle_event::EventType;
 use macp_wire::v1::{
@@ -46,6 +47,7 @@ pub struct SessionWatch {
     ready: VecDeque<SessionMetadata>,
     /// Sessions of the sync whose live CREATED may still come.
     recent: HashSet<String>,
+    _place: Place,
 }
 
 struct Sync {
@@ -53,7 +55,7 @@ struct Sync {
 }
 
 impl SessionWatch {
-    pub(crate) fn new(sessions: &Arc<Sessions>, shown: Shown) -> Self {
+    pub(crate) fn new(sessions: &Arc<Sessions>, shown: Shown, place: Place) -> Self {
         Self {
             // Before the first look at the store, so that nothing falls between.
             events: sessions.lifecycle_events(),
@@ -63,6 +65,7 @@ impl SessionWatch {
             sync: Some(Sync { after: None }),
             ready: VecDeque::new(),
             recent: HashSet::new(),
+            _place: place,
         }
     }
 
@@ -180,11 +183,13 @@ impl ModeRegistryWatch {
 pub struct PolicyWatch {
     hint: Hint<u64>,
     registry: Arc<Registry>,
+    _place: Place,
 }
 
 impl PolicyWatch {
-    pub(crate) fn new(registry: &Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
-        Self { hint: Hint::new(registry.policy_changes(), clock), registry: Arc::clone(registry) }
+    pub(crate) fn new(registry: &Arc<Registry>, clock: Arc<dyn Clock>, place: Place) -> Self {
+        let hint = Hint::new(registry.policy_changes(), clock);
+        Self { hint, registry: Arc::clone(registry), _place: place }
     }
 
     /// The full set of policies: at once, then after each change.

@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 use crate::cli::RunError;
 use crate::config::layers::Layers;
 use crate::config::{Config, Storage};
+use crate::connection::Serving;
+use crate::gate::Gate;
 use crate::jwks::Fetcher;
 use crate::listener::Listener;
 use crate::refresh::Refresher;
@@ -57,16 +59,22 @@ pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
     let tickets = Arc::new(Tickets::new());
+    let gate = Arc::new(Gate::new(config.peers.clone()));
     let (grpc_addr, http_addr) = (grpc.addr(), http.addr());
     let mut accepting = Vec::new();
     for listener in [grpc, http] {
         let routes = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
-        accepting.push(tokio::spawn(listener.run(
+        let serving = Serving {
             routes,
-            tls.clone(),
+            tls: tls.clone(),
+            gate: Arc::clone(&gate),
+            deadlines: config.deadlines,
+            max_concurrent_streams: config.max_concurrent_streams,
+            draining: engine.draining().clone(),
+        };
+        accepting.push(tokio::spawn(listener.run(
+            Arc::new(serving),
             config.max_connections,
-            config.max_concurrent_streams,
-            engine.draining().clone(),
             connections.clone(),
         )));
     }

@@ -18,7 +18,10 @@ use macp_auth::Origins;
 use macp_engine::{Agents, Limits, ReceiptOptions, Roots, Visibility};
 use macp_kernel::policy::Policy;
 
+use crate::gate::PeerLimits;
 use crate::logging::LogFormat;
+use crate::peers::Networks;
+use crate::presence::Deadlines;
 use crate::tls::TlsFiles;
 
 pub(crate) use auth::{Auth, JwksSource};
@@ -56,6 +59,16 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     /// WebSockets that are open at a time (`MACP_WS_MAX_CONNECTIONS`).
     pub(crate) max_websockets: usize,
+    /// How long a connection may take over things.
+    pub(crate) deadlines: Deadlines,
+    /// How long a body, or a message that was begun, may take (`MACP_BODY_TIMEOUT_SECS`).
+    pub(crate) body_timeout: Duration,
+    /// Time between two pings to a WebSocket (`MACP_WS_HEARTBEAT_SECS`).
+    pub(crate) heartbeat: Duration,
+    /// Limits on each peer address.
+    pub(crate) peers: PeerLimits,
+    /// Subscriptions and watches of one WebSocket (`MACP_WS_MAX_STREAMS`).
+    pub(crate) max_socket_streams: usize,
     /// HTTP/2 streams on one connection (`MACP_MAX_CONCURRENT_STREAMS`).
     pub(crate) max_concurrent_streams: u32,
     /// How long a request may take until the head of its response (`MACP_REQUEST_TIMEOUT_SECS`).
@@ -170,6 +183,18 @@ impl Reader<'_> {
         }
     }
 
+    fn seconds(&mut self, name: &str, default: u64) -> Duration {
+        Duration::from_secs(self.count(name, default))
+    }
+
+    fn networks(&mut self, name: &str, default: &str) -> Networks {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        Networks::parse(&text).unwrap_or_else(|why| {
+            self.errors.push(format!("{name}: {why}"));
+            Networks::default()
+        })
+    }
+
     fn address(&mut self, name: &str, default: &str) -> SocketAddr {
         let text = self.text(name).unwrap_or_else(|| default.to_owned());
         text.trim().parse().unwrap_or_else(|_| {
@@ -213,6 +238,11 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         session_starts_per_minute: reader
             .count("MACP_SESSION_START_LIMIT_PER_MINUTE", defaults.session_starts_per_minute),
         messages_per_minute: reader.count("MACP_MESSAGE_LIMIT_PER_MINUTE", defaults.messages_per_minute),
+        payload_bytes_per_second: reader
+            .count("MACP_BYTES_PER_SECOND_PER_SENDER", defaults.payload_bytes_per_second),
+        open_sessions_per_sender: reader
+            .count("MACP_MAX_OPEN_SESSIONS_PER_SENDER", defaults.open_sessions_per_sender),
+        streams_per_sender: reader.count("MACP_MAX_STREAMS_PER_SENDER", defaults.streams_per_sender),
         list_default_page_size: reader
             .count("MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE", defaults.list_default_page_size),
         sessions_in_memory: reader.count("MACP_SESSIONS_IN_MEMORY", defaults.sessions_in_memory),
@@ -245,8 +275,23 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         max_body_bytes,
         max_connections: reader.count("MACP_HTTP_MAX_CONNECTIONS", 1024),
         max_websockets: reader.count("MACP_WS_MAX_CONNECTIONS", 20_000),
+        max_socket_streams: reader.count("MACP_WS_MAX_STREAMS", 1_000),
         max_concurrent_streams: reader.count("MACP_MAX_CONCURRENT_STREAMS", 128),
-        request_timeout: Duration::from_secs(reader.count("MACP_REQUEST_TIMEOUT_SECS", 30)),
+        request_timeout: reader.seconds("MACP_REQUEST_TIMEOUT_SECS", 30),
+        deadlines: Deadlines {
+            handshake: reader.seconds("MACP_HANDSHAKE_TIMEOUT_SECS", 10),
+            stall: reader.seconds("MACP_STALL_TIMEOUT_SECS", 30),
+            idle: reader.seconds("MACP_IDLE_TIMEOUT_SECS", 300),
+        },
+        body_timeout: reader.seconds("MACP_BODY_TIMEOUT_SECS", 20),
+        heartbeat: reader.seconds("MACP_WS_HEARTBEAT_SECS", 25),
+        peers: PeerLimits {
+            connections: reader.count("MACP_MAX_CONNECTIONS_PER_PEER", 1_000),
+            arrivals: reader.count("MACP_NEW_CONNECTIONS_PER_SECOND_PER_PEER", 200),
+            bytes: reader.count("MACP_BYTES_PER_SECOND_PER_PEER", 64 << 20),
+            unlimited: reader.networks("MACP_UNLIMITED_PEERS", "127.0.0.0/8,::1"),
+            proxies: reader.networks("MACP_TRUSTED_PROXIES", "none"),
+        },
         sse_keepalive: Duration::from_secs(reader.parsed(
             "MACP_HTTP_SSE_KEEPALIVE_SECS",
             15,

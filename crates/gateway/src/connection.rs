@@ -1,28 +1,29 @@
-//! One accepted connection: deadlines until the first request, then HTTP/1.1 or HTTP/2 on the same routes.
+//! One accepted connection: deadlines in every phase, and HTTP/1.1 or HTTP/2 on the same routes.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use macp_auth::ClientCertificate;
+use macp_kernel::Refusal;
+use macp_transport_ws::KeptAlong;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::routes::Routes;
+use crate::gate::{Gate, Held};
+use crate::presence::{Answer, Deadlines, InFlight, Overdue, Presence};
+use crate::routes::{Body, Routes, refused};
 use crate::sniff::{self, Rewound, Version};
 use crate::tls::{Io, Opened, Tls};
+use crate::watched::Watched;
 
-/// How long a client may take to say which HTTP version it speaks.
-const FIRST_BYTES: Duration = Duration::from_secs(10);
-/// How long the head of an HTTP/1.1 request may take, also between requests.
-const HEAD: Duration = Duration::from_secs(10);
 /// How often an HTTP/2 client is pinged, and how long it may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(20);
@@ -32,21 +33,39 @@ const MAX_HEADER_LIST: u32 = 16 << 10;
 const MAX_SEND_BUFFER: usize = 64 << 10;
 /// Reset streams that a client may leave unhandled before it counts as an attack.
 const MAX_PENDING_RESETS: usize = 20;
-/// How long a drain waits for the first request of a connection, which may be on its way or begun.
+/// How long a drain waits for the first request of a connection, which may be on its way or begun; and how long one that
+/// leaves has to say so.
 const UNASKED: Duration = Duration::from_millis(500);
+/// How long a connection that is refused may take to ask something, so that it can be told why.
+const REFUSING: Duration = Duration::from_secs(3);
+
+/// What all connections of a listener are served by.
+pub(crate) struct Serving {
+    pub(crate) routes: Routes,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) draining: CancellationToken,
+}
+
+/// A connection that was let in.
+pub(crate) struct Admitted {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: IpAddr,
+    pub(crate) held: Held,
+    pub(crate) presence: Arc<Presence>,
+}
 
 /// Serves a connection until either side ends it. A drain lets the requests in flight finish.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    tls: Option<Tls>,
-    routes: Routes,
-    max_concurrent_streams: u32,
-    draining: CancellationToken,
-) {
+pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
+    let Admitted { stream, address, held, presence } = admitted;
+    let Serving { gate, deadlines, draining, .. } = &*serving;
     let opened = tokio::select! {
         // What has arrived before the drain is looked at.
         biased;
-        opened = open(stream, tls) => opened,
+        opened = open(stream, serving.tls.as_ref(), deadlines.handshake) => opened,
+        () = presence.asked_to_leave() => return tracing::debug!("a silent connection makes room"),
         // Nothing was asked yet, so nothing is owed.
         () = draining.cancelled() => return,
     };
@@ -54,39 +73,22 @@ pub(crate) async fn serve(
         Ok(opened) => opened,
         Err(error) => return tracing::debug!(%error, "connection ended before a request"),
     };
-    let io = TokioIo::new(stream);
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = {
-        let asked = Arc::clone(&asked);
-        service_fn(move |mut request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            if let Some(certificate) = &certificate {
-                request.extensions_mut().insert(certificate.clone());
-            }
-            routes.clone().answer(request)
-        })
-    };
+    let meter = gate.meter(address, &held);
+    let io = Watched::new(stream, Arc::clone(&presence), meter, version == Version::Two);
+    let presence_of = Arc::clone(&presence);
+    let caller = Caller { serving: Arc::clone(&serving), address, held, certificate, presence: presence_of };
+    let service = service_fn(move |request| caller.clone().answer(request));
+    let max_streams = serving.max_concurrent_streams;
     let result = match version {
         Version::One => {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(io, service)
-                .with_upgrades();
-            until_drained(connection, http1::UpgradeableConnection::graceful_shutdown, &draining, &asked)
-                .await
+            let connection = http1().serve_connection(TokioIo::new(io), service).with_upgrades();
+            let shut_down = http1::UpgradeableConnection::graceful_shutdown;
+            supervise(connection, shut_down, &serving, &presence, true).await
         }
         Version::Two => {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_ANSWER)
-                .max_concurrent_streams(max_concurrent_streams)
-                .max_header_list_size(MAX_HEADER_LIST)
-                .max_send_buf_size(MAX_SEND_BUFFER)
-                .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-                .serve_connection(io, service);
-            until_drained(connection, http2::Connection::graceful_shutdown, &draining, &asked).await
+            let connection = http2(max_streams).serve_connection(TokioIo::new(io), service);
+            let shut_down = http2::Connection::graceful_shutdown;
+            supervise(connection, shut_down, &serving, &presence, false).await
         }
     };
     if let Err(error) = result {
@@ -94,44 +96,179 @@ pub(crate) async fn serve(
     }
 }
 
+/// Tells a connection why it is not served: its first request is answered with the refusal.
+pub(crate) async fn refuse(stream: TcpStream, tls: Option<Tls>, refusal: Refusal) {
+    let answered = async {
+        let Ok((version, stream, _)) = open(stream, tls.as_ref(), REFUSING).await else { return };
+        let io = TokioIo::new(stream);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut response = refused(request.headers(), &refusal);
+            if version == Version::One {
+                response
+                    .headers_mut()
+                    .insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            }
+            std::future::ready(Ok::<_, std::convert::Infallible>(response))
+        });
+        let result = match version {
+            Version::One => http1().serve_connection(io, service).await,
+            Version::Two => {
+                let connection = http2(1).serve_connection(io, service);
+                tokio::pin!(connection);
+                // What was sent by then is answered; the rest goes elsewhere.
+                tokio::select! {
+                    result = connection.as_mut() => result,
+                    () = tokio::time::sleep(UNASKED) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
+            }
+        };
+        drop(result);
+    };
+    drop(tokio::time::timeout(REFUSING, answered).await);
+}
+
 /// Shakes hands if TLS is served, and finds out which version the client speaks; each within a deadline.
 async fn open(
     stream: TcpStream,
-    tls: Option<Tls>,
+    tls: Option<&Tls>,
+    within: Duration,
 ) -> io::Result<(Version, Rewound<Io>, Option<ClientCertificate>)> {
+    let late = |what| io::Error::new(io::ErrorKind::TimedOut, what);
     let Opened { io, negotiated, certificate } = match tls {
-        Some(tls) => tls.accept(stream).await?,
+        Some(tls) => {
+            let accepted = tokio::time::timeout(within, tls.accept(stream)).await;
+            accepted.map_err(|_| late("no TLS handshake in time"))??
+        }
         None => Opened::plain(stream),
     };
-    let sniffed = tokio::time::timeout(FIRST_BYTES, sniff::sniff(io)).await;
-    let (version, io) =
-        sniffed.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nothing was sent in time"))??;
+    let sniffed = tokio::time::timeout(within, sniff::sniff(io)).await;
+    let (version, io) = sniffed.map_err(|_| late("nothing was sent in time"))??;
     if negotiated.is_some_and(|negotiated| negotiated != version) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not the protocol that TLS has negotiated"));
     }
     Ok((version, io, certificate))
 }
 
-/// Drives a connection to its end. hyper alone would wait for the rest of a head, and for an HTTP/2 client's word
-/// that it has heard of the end, from clients that have not asked for anything.
-async fn until_drained<C: Future<Output = hyper::Result<()>>>(
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // The time of a head is kept here, apart from the time between requests.
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+}
+
+fn http2(max_concurrent_streams: u32) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
+        .max_concurrent_streams(max_concurrent_streams)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
+    builder
+}
+
+/// Whoever is on the other side of a connection.
+#[derive(Clone)]
+struct Caller {
+    serving: Arc<Serving>,
+    address: IpAddr,
+    held: Held,
+    certificate: Option<ClientCertificate>,
+    presence: Arc<Presence>,
+}
+
+impl Caller {
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Answer<Body>>, std::convert::Infallible> {
+        let Self { serving, address, held, certificate, presence } = self;
+        let Serving { routes, gate, .. } = &*serving;
+        let in_flight = InFlight::begin(&presence);
+        let upgrades = request.headers().contains_key(http::header::UPGRADE);
+        let held = match gate.behind_proxy(request.headers(), address) {
+            None => held,
+            Some(client) => match gate.enter_behind_proxy(client, upgrades) {
+                Ok(held) => held,
+                Err(refusal) => {
+                    let response = refused(request.headers(), &refusal);
+                    return Ok(response.map(|body| Answer::new(body, in_flight, None)));
+                }
+            },
+        };
+        if let Some(certificate) = certificate {
+            request.extensions_mut().insert(certificate);
+        }
+        if let Some(place) = held.clone().filter(|_| upgrades) {
+            request.extensions_mut().insert(KeptAlong::new(place));
+        }
+        let Ok(response) = routes.clone().answer(request).await;
+        Ok(response.map(|body| Answer::new(body, in_flight, held)))
+    }
+}
+
+/// Drives a connection to its end, and ends it when it is overdue, when its place is needed, or for a drain. hyper alone
+/// would wait for the rest of a head, and for an HTTP/2 client's word that it has heard of the end, from clients that
+/// have not asked for anything.
+async fn supervise<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
-    draining: &CancellationToken,
-    asked: &AtomicBool,
+    serving: &Serving,
+    presence: &Presence,
+    is_http1: bool,
 ) -> hyper::Result<()> {
+    let Serving { deadlines, draining, .. } = serving;
     tokio::pin!(connection);
-    tokio::select! {
-        // What has arrived before the drain is looked at.
-        biased;
-        result = connection.as_mut() => return result,
-        () = draining.cancelled() => shut_down(connection.as_mut()),
+    let mut look = tokio::time::interval(deadlines.look_every());
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // What has arrived before the drain is looked at.
+            biased;
+            result = connection.as_mut() => return result,
+            () = draining.cancelled() => break shut_down(connection.as_mut()),
+            () = presence.asked_to_leave() => {
+                tracing::debug!("an idle connection makes room");
+                return leave(connection, shut_down).await;
+            }
+            _ = look.tick() => match presence.overdue(deadlines, is_http1) {
+                None => {}
+                Some(Overdue::Idle) => return leave(connection, shut_down).await,
+                Some(overdue) => {
+                    tracing::debug!(?overdue, "a connection is cut off");
+                    return Ok(());
+                }
+            },
+        }
     }
-    if !asked.load(Ordering::Relaxed) {
+    if !presence.has_asked() {
         let first = tokio::time::timeout(UNASKED, connection.as_mut()).await;
-        if first.is_ok() || !asked.load(Ordering::Relaxed) {
+        if first.is_ok() || !presence.has_asked() {
             return first.unwrap_or(Ok(()));
         }
     }
-    connection.await
+    // What is in flight may finish, but not wait for a client that takes nothing.
+    loop {
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return result,
+            _ = look.tick() => if presence.overdue(deadlines, is_http1).is_some() {
+                return Ok(());
+            },
+        }
+    }
+}
+
+/// Says goodbye on a connection on which nothing is asked. A request that crosses it on its way is still answered.
+async fn leave<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) -> hyper::Result<()> {
+    shut_down(connection.as_mut());
+    tokio::time::timeout(UNASKED, connection).await.unwrap_or(Ok(()))
 }

@@ -1,19 +1,18 @@
 //! A listening socket and its accept loop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
-use crate::connection;
-use crate::routes::Routes;
-use crate::tls::Tls;
+use crate::connection::{self, Admitted, Serving};
+use crate::gate::House;
+use crate::peers::Peer;
+use crate::presence::Presence;
 
 /// Idle time after which the kernel probes whether a peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -41,48 +40,58 @@ impl Listener {
         self.addr
     }
 
-    /// Accepts until `draining`. Beyond `max_connections` new ones wait in the kernel's queue.
-    pub(crate) async fn run(
-        self,
-        routes: Routes,
-        tls: Option<Tls>,
-        max_connections: usize,
-        max_concurrent_streams: u32,
-        draining: CancellationToken,
-        connections: TaskTracker,
-    ) {
-        let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    /// Accepts until the drain begins. What the limits do not let in is told why, as far as that is cheap.
+    pub(crate) async fn run(self, serving: Arc<Serving>, max_connections: usize, connections: TaskTracker) {
+        let house = House::of(max_connections);
         loop {
             let accepted = tokio::select! {
-                () = draining.cancelled() => return,
-                accepted = self.accept(&places) => accepted,
+                () = serving.draining.cancelled() => return,
+                accepted = self.accept(serving.deadlines.stall) => accepted,
             };
-            match accepted {
-                Ok((stream, place)) => {
-                    let (routes, tls) = (routes.clone(), tls.clone());
-                    let draining = draining.clone();
-                    connections.spawn(async move {
-                        connection::serve(stream, tls, routes, max_concurrent_streams, draining).await;
-                        drop(place);
-                    });
-                }
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, addr = %self.addr, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let presence = Presence::new();
+            let entered = match serving.gate.enter(address) {
+                Ok(held) => house.enter(&presence).await.map(|place| (held, place)),
+                Err(refusal) => Err(refusal),
+            };
+            match entered {
+                Ok((held, place)) => {
+                    let admitted = Admitted { stream, address, held, presence };
+                    let serving = Arc::clone(&serving);
+                    connections.spawn(async move {
+                        connection::serve(admitted, serving).await;
+                        drop(place);
+                    });
+                }
+                Err(refusal) => {
+                    tracing::debug!(peer = %Peer::from(address), why = %refusal.message, "a connection is refused");
+                    if let Some(place) = serving.gate.refuse() {
+                        let tls = serving.tls.clone();
+                        connections.spawn(async move {
+                            connection::refuse(stream, tls, refusal).await;
+                            drop(place);
+                        });
+                    }
                 }
             }
         }
     }
 
-    async fn accept(
-        &self,
-        places: &Arc<Semaphore>,
-    ) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
-        // The semaphore is never closed.
-        let place = Arc::clone(places).acquire_owned().await.ok();
-        let (stream, _) = self.socket.accept().await?;
+    async fn accept(&self, stall: Duration) -> std::io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = self.socket.accept().await?;
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
-        Ok((stream, place))
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+        // What is closed while its client takes nothing would keep what it is owed in the kernel for a quarter of an hour.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(stall))?;
+        Ok((stream, peer.ip()))
     }
 }

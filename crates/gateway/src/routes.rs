@@ -7,10 +7,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use macp_auth::Tickets;
 use macp_engine::Engine;
+use macp_kernel::Refusal;
 use macp_transport_grpc::Native;
 use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
@@ -60,6 +62,7 @@ pub(crate) fn of(
         max_body_bytes: config.max_body_bytes,
         cors_origins: config.cors_origins.clone(),
         request_timeout: Some(config.request_timeout),
+        body_timeout: config.body_timeout,
         sse_keepalive: config.sse_keepalive,
         tickets: Arc::clone(tickets),
     };
@@ -72,18 +75,27 @@ pub(crate) fn of(
         loopback: addr.ip().is_loopback(),
         allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
         max_connections: config.max_websockets,
+        max_streams: config.max_socket_streams,
         tickets: Arc::clone(tickets),
-        timing: macp_transport_ws::Timing { drain: config.drain, ..macp_transport_ws::Timing::default() },
+        timing: macp_transport_ws::Timing {
+            heartbeat: config.heartbeat,
+            authenticate: config.deadlines.handshake,
+            message: config.body_timeout,
+            stall: config.deadlines.stall,
+            drain: config.drain,
+            ..macp_transport_ws::Timing::default()
+        },
         ..macp_transport_ws::Options::new(config.max_body_bytes)
     };
     let origins = config.cors_origins.clone();
     let grpc_options = macp_transport_grpc::Options {
         reflection: config.reflection,
+        message_timeout: config.body_timeout,
         origins: macp_transport_grpc::AllowedOrigins::by(move |origin| origins.allows(origin)),
     };
 
     let unknown = macp_transport_http::fallback(&http_options);
-    let grpc = macp_transport_grpc::native(engine.clone(), Arc::clone(&authenticator));
+    let grpc = macp_transport_grpc::native(engine.clone(), Arc::clone(&authenticator), config.body_timeout);
     let all = macp_transport_grpc::router(engine.clone(), Arc::clone(&authenticator), grpc_options)
         .merge(macp_transport_http::router(engine.clone(), Arc::clone(&authenticator), http_options))
         .merge(macp_transport_ws::router(engine.clone(), authenticator, ws_options, sockets.clone()))
@@ -96,6 +108,13 @@ pub(crate) fn of(
             async move { unknown_path(request, unknown).await }
         });
     Routes { all, grpc }
+}
+
+/// A refusal in the language of the request, whatever it asks for.
+pub(crate) fn refused(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Body> {
+    let response = macp_transport_grpc::refused(headers, refusal)
+        .unwrap_or_else(|| macp_transport_http::refused(headers, refusal));
+    response.map(Either::Right)
 }
 
 /// A gRPC client is told in its own language that there is no such service.

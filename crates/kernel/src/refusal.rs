@@ -226,6 +226,14 @@ impl Refusal {
             retry_after_ms: Some(retry_after_ms),
         }
     }
+
+    /// `RATE_LIMITED` by a cap on what there may be at a time: no window says when there is room again, so the time is
+    /// advice, and the details are empty.
+    #[must_use]
+    pub fn too_many(message: impl Into<String>, retry_after_ms: u64) -> Self {
+        let refusal = Self::new(RefusalCode::RateLimited, message);
+        Self { retry_after_ms: Some(retry_after_ms), ..refusal }
+    }
 }
 
 #[cfg(test)]

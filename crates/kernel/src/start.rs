@@ -93,7 +93,8 @@ pub(crate) fn decide(
     if !within_open_sessions {
         return Err(Refusal::new(
             RefusalCode::RateLimited,
-            "this identity has as many open sessions as its max_open_sessions allows; end one first",
+            "this identity has as many open sessions as it may (max_open_sessions of its credential, or \
+             MACP_MAX_OPEN_SESSIONS_PER_SENDER); end one first",
         ));
     }
     Ok(StartOutcome::Begins(entry))

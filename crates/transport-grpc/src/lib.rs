@@ -13,6 +13,7 @@
 //! | codes, trailers | `status.rs` |
 //! | credentials | `metadata.rs` |
 //! | message size limits, and what exceeds them | `limits.rs` |
+//! | messages that do not come to their end | `pace.rs` |
 //! | browsers: gRPC-Web and its CORS | `web.rs` |
 
 mod frame;
@@ -20,6 +21,7 @@ mod health;
 mod limits;
 mod metadata;
 mod native;
+mod pace;
 mod service;
 mod status;
 mod stream;
@@ -40,7 +42,9 @@ mod stubs {
 }
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::middleware::map_request;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
 use tonic::service::Routes;
@@ -49,19 +53,31 @@ use tonic_reflection::server::Builder as Reflection;
 
 pub use crate::limits::MessageLimits;
 pub use crate::native::{Body, Native};
-pub use crate::web::{AllowedOrigins, unknown_service};
+pub use crate::web::{AllowedOrigins, refused, unknown_service};
 
 use crate::health::Health;
+use crate::pace::paced;
 use crate::service::Service;
 use crate::stubs::macp_runtime_service_server::{MacpRuntimeServiceServer, SERVICE_NAME};
 
 /// Settings of the binding.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Whether `grpc.reflection.v1` is served. It tells everyone the whole interface, so it is off by default.
     pub reflection: bool,
     /// Whose pages may call by gRPC-Web from another origin.
     pub origins: AllowedOrigins,
+    /// How long a message that was begun may take to arrive (`MACP_BODY_TIMEOUT_SECS`).
+    pub message_timeout: Duration,
+}
+
+/// The default of [`Options::message_timeout`].
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { reflection: false, origins: AllowedOrigins::default(), message_timeout: MESSAGE_TIMEOUT }
+    }
 }
 
 /// Everything of the binding as one router, gRPC-Web included. It has no fallback, so that it can be merged with
@@ -69,15 +85,19 @@ pub struct Options {
 pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> axum::Router {
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let origins = options.origins.clone();
+    let within = options.message_timeout;
     let services = routes(engine, authenticator, options).into_axum_router().reset_fallback();
+    let services = services.layer(map_request(move |request: axum::extract::Request| async move {
+        paced(request, within).map(axum::body::Body::new)
+    }));
     web::serve(services, origins, limits)
 }
 
 /// The protocol's service alone, for gRPC requests that need no routing: an addition to [`router()`], which answers them as
 /// well.
-pub fn native(engine: Engine, authenticator: Arc<Authenticator>) -> Native {
+pub fn native(engine: Engine, authenticator: Arc<Authenticator>, message_timeout: Duration) -> Native {
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
-    Native::new(protocol(engine, authenticator, limits), limits)
+    Native::new(protocol(engine, authenticator, limits), limits, message_timeout)
 }
 
 fn protocol(

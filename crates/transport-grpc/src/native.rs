@@ -5,6 +5,7 @@
 //! that it is gRPC for this service. All others go through [`router`](crate::router()), which answers the same.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use tonic::codegen::{Body as HttpBody, Service as _};
 
 use crate::limits::MessageLimits;
+use crate::pace::paced;
 use crate::service::Service;
 use crate::stubs::macp_runtime_service_server::MacpRuntimeServiceServer;
 
@@ -23,11 +25,16 @@ pub type Body = tonic::body::Body;
 pub struct Native {
     service: MacpRuntimeServiceServer<Service>,
     limits: MessageLimits,
+    message_timeout: Duration,
 }
 
 impl Native {
-    pub(crate) fn new(service: MacpRuntimeServiceServer<Service>, limits: MessageLimits) -> Self {
-        Self { service, limits }
+    pub(crate) fn new(
+        service: MacpRuntimeServiceServer<Service>,
+        limits: MessageLimits,
+        message_timeout: Duration,
+    ) -> Self {
+        Self { service, limits, message_timeout }
     }
 
     /// Whether a request is one of plain gRPC for the protocol's service.
@@ -45,11 +52,11 @@ impl Native {
     /// The answer to a request that is taken.
     pub async fn call<B>(&mut self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes> + Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
         // The service is always ready.
-        let answered: Result<_, Infallible> = self.service.call(request).await;
+        let answered: Result<_, Infallible> = self.service.call(paced(request, self.message_timeout)).await;
         match answered {
             Ok(response) => self.limits.explain(response),
             Err(never) => match never {},
@@ -66,7 +73,8 @@ mod tests {
 
     #[tokio::test]
     async fn takes_plain_grpc_for_the_service_and_nothing_else() {
-        let native = crate::native(memory_engine().await, Arc::new(Authenticator::dev()));
+        let native =
+            crate::native(memory_engine().await, Arc::new(Authenticator::dev()), crate::MESSAGE_TIMEOUT);
         let takes = |path: &str, media: &str| {
             let request = http::Request::post(path);
             let request = if media.is_empty() { request } else { request.header("content-type", media) };

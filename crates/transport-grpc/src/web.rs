@@ -16,12 +16,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use macp_kernel::Refusal;
 use tonic::Status;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::limits::MessageLimits;
+use crate::status;
 
 /// Request headers that a page of another origin may set.
 const ALLOWED: [HeaderName; 8] = [
@@ -95,10 +97,20 @@ pub(crate) fn serve(services: Router, origins: AllowedOrigins, limits: MessageLi
 /// The answer to a gRPC or gRPC-Web request for a service that does not exist; `None` for a request of another kind.
 #[must_use]
 pub fn unknown_service(headers: &HeaderMap) -> Option<Response> {
+    answer_with(headers, || Status::unimplemented("no such service or method"))
+}
+
+/// The answer to a gRPC or gRPC-Web request that is refused before it is looked at; `None` for a request of another kind.
+#[must_use]
+pub fn refused(headers: &HeaderMap, refusal: &Refusal) -> Option<Response> {
+    answer_with(headers, || status::refused(refusal))
+}
+
+fn answer_with(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<Response> {
     let is_grpc =
         headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     is_grpc.then(|| {
-        let mut response = Status::unimplemented("no such service or method").into_http::<Body>();
+        let mut response = status().into_http::<Body>();
         if let Some(media) = media_type(headers) {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
         }

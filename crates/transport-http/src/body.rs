@@ -1,5 +1,6 @@
 //! Request bodies: read up to a cap, or let go of within bounds.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,10 +23,26 @@ pub(crate) enum BodyFault {
     TooLarge,
     /// The connection or its framing broke.
     Broken,
+    /// The end did not come in time.
+    Slow,
 }
 
-/// Reads the whole body unless it is larger than `cap`.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Body, cap: usize) -> Result<Bytes, BodyFault> {
+/// Reads the whole body unless it is larger than `cap` or takes longer than `within`.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    cap: usize,
+    within: Duration,
+) -> Result<Bytes, BodyFault> {
+    let mut reading = std::pin::pin!(read_all(headers, body, cap));
+    // Most bodies have come with their head: they need no timer.
+    if let Poll::Ready(read) = futures_util::poll!(reading.as_mut()) {
+        return read;
+    }
+    tokio::time::timeout(within, reading).await.unwrap_or(Err(BodyFault::Slow))
+}
+
+async fn read_all(headers: &HeaderMap, mut body: Body, cap: usize) -> Result<Bytes, BodyFault> {
     if declared(headers).max(body.size_hint().lower()) > cap as u64 {
         discard(headers, body);
         return Err(BodyFault::TooLarge);
@@ -77,9 +94,11 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
 
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
 
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
 
     fn chunks(sizes: &[usize]) -> Body {
         let chunks: Vec<_> = sizes.iter().map(|size| Ok::<_, Infallible>(vec![b'x'; *size])).collect();
@@ -91,9 +110,9 @@ mod tests {
         let headers = HeaderMap::new();
         for sizes in [&[10][..], &[0, 10], &[5, 5], &[1, 2, 3, 4], &[9, 0, 1]] {
             let total = sizes.iter().sum();
-            let read_body = read(&headers, chunks(sizes), total).await.unwrap();
+            let read_body = read(&headers, chunks(sizes), total, SOON).await.unwrap();
             assert_eq!(read_body.len(), total, "{sizes:?}");
-            assert!(matches!(read(&headers, chunks(sizes), total - 1).await, Err(BodyFault::TooLarge)));
+            assert!(matches!(read(&headers, chunks(sizes), total - 1, SOON).await, Err(BodyFault::TooLarge)));
         }
     }
 
@@ -102,14 +121,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_LENGTH, "11".parse().unwrap());
         let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        assert!(matches!(read(&headers, never, 10).await, Err(BodyFault::TooLarge)));
+        assert!(matches!(read(&headers, never, 10, SOON).await, Err(BodyFault::TooLarge)));
     }
 
     #[tokio::test]
     async fn a_broken_body_is_no_short_body() {
         let parts = [Ok(Bytes::from_static(b"{}")), Err(std::io::Error::other("cut"))];
         let body = Body::from_stream(stream::iter(parts));
-        assert!(matches!(read(&HeaderMap::new(), body, 10).await, Err(BodyFault::Broken)));
+        assert!(matches!(read(&HeaderMap::new(), body, 10, SOON).await, Err(BodyFault::Broken)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let begun = stream::iter([Ok::<_, Infallible>("{")]).chain(stream::pending());
+        let fault = read(&HeaderMap::new(), Body::from_stream(begun), 10, SOON).await;
+        assert!(matches!(fault, Err(BodyFault::Slow)), "{fault:?}");
     }
 
     /// A stream of endless chunks that tells, by its count, whether anyone still holds it.

@@ -95,6 +95,12 @@ impl Failure {
     }
 }
 
+/// The response of a refusal that is about the connection and no window.
+pub(crate) fn refused(refusal: &Refusal, style: Style) -> Response {
+    // Such refusals have no details, by which the limit on messages would be announced.
+    coded(refusal, "", style, Limit::messages(&macp_engine::Limits::default()))
+}
+
 /// A response that is a status and nothing else.
 pub(crate) fn bare(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
@@ -128,6 +134,9 @@ fn coded(refusal: &Refusal, session_id: &str, style: Style, limit: Limit) -> Res
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         (RefusalCode::Unavailable, _) => limit::unavailable(headers),
+        (_, Some(wait_ms)) if refusal.details.is_empty() => {
+            limit::retry_after(headers, wait_ms);
+        }
         (_, Some(wait_ms)) => limit.announce(headers, wait_ms),
         _ => {}
     }

@@ -33,14 +33,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::MethodRouter;
+use http::HeaderMap;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
+use macp_kernel::Refusal;
 
 pub use macp_auth::Origins;
 pub use options::Options;
 pub use routes::{Mounted, mounted};
 
+use error::Style;
 use routes::App;
 
 /// The binding's routes, without a fallback, to be merged with other routers.
@@ -49,6 +53,12 @@ use routes::App;
 pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Router {
     let origins = options.cors_origins.clone();
     routes::all(App { engine, authenticator, options }).layer(from_fn_with_state(origins, cors::decorate))
+}
+
+/// The answer to a request that is refused before it is looked at.
+#[must_use]
+pub fn refused(headers: &HeaderMap, refusal: &Refusal) -> Response {
+    error::refused(refusal, Style::of(headers))
 }
 
 /// What the binding answers on every other path: a preflight to `OPTIONS`, else 404 without a body.

@@ -36,8 +36,7 @@ impl Limit {
     /// Says that the limit is used up for so many milliseconds.
     pub(crate) fn announce(self, headers: &mut HeaderMap, wait_ms: u64) {
         let Self { name, quota, window_secs } = self;
-        let secs = wait_ms.div_ceil(1000);
-        headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        let secs = retry_after(headers, wait_ms);
         for (header, value) in [
             (RATELIMIT_POLICY, format!("\"{name}\";q={quota};w={window_secs}")),
             (RATELIMIT, format!("\"{name}\";r=0;t={secs}")),
@@ -48,6 +47,13 @@ impl Limit {
             }
         }
     }
+}
+
+/// Says when to come back, in whole seconds, which are the answer.
+pub(crate) fn retry_after(headers: &mut HeaderMap, wait_ms: u64) -> u64 {
+    let secs = wait_ms.div_ceil(1000);
+    headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+    secs
 }
 
 /// Says that nothing is accepted for the moment.

@@ -20,6 +20,8 @@ pub struct Options {
     pub sse_keepalive: Duration,
     /// Time until the head of a response (`MACP_REQUEST_TIMEOUT_SECS`); a stream is not bounded after its head.
     pub request_timeout: Option<Duration>,
+    /// Time for the body of a request (`MACP_BODY_TIMEOUT_SECS`).
+    pub body_timeout: Duration,
     /// Where tickets are issued and redeemed; to be shared with the WebSocket binding and between listeners.
     pub tickets: Arc<Tickets>,
 }
@@ -35,6 +37,7 @@ impl Options {
             // Half of the 30 s after which common proxies cut an idle response.
             sse_keepalive: Duration::from_secs(15),
             request_timeout: Some(Duration::from_secs(30)),
+            body_timeout: Duration::from_secs(20),
             tickets: Arc::default(),
         }
     }

@@ -18,11 +18,18 @@ struct Marks {
     /// Milliseconds after `base`.
     heard: AtomicU64,
     written: AtomicU64,
+    /// Bytes that came, in all.
+    bytes: AtomicU64,
 }
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Marks { base: Instant::now(), heard: AtomicU64::new(0), written: AtomicU64::new(0) }))
+        Self(Arc::new(Marks {
+            base: Instant::now(),
+            heard: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }))
     }
 
     /// The peer was heard now.
@@ -33,6 +40,17 @@ impl Activity {
     /// The peer's side took bytes now.
     pub(crate) fn mark_written(&self) {
         self.mark(&self.0.written);
+    }
+
+    /// So many bytes came now.
+    pub(crate) fn took(&self, bytes: usize) {
+        self.mark_heard();
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that came, in all.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn heard(&self) -> Instant {
@@ -73,8 +91,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.mark_heard();
+        let read = buf.filled().len() - before;
+        if read > 0 {
+            self.activity.took(read);
         }
         Poll::Ready(Ok(()))
     }

@@ -18,6 +18,8 @@ pub(crate) enum Close {
     NotUtf8,
     /// 1008: too many malformed frames.
     Abuse,
+    /// 1008: a message that was begun and not ended in time.
+    Unfinished,
     /// 1009: a message over the cap.
     TooBig,
     /// 1011: a fault of the server.
@@ -37,7 +39,7 @@ impl Close {
             Self::Protocol => 1002,
             Self::WrongKind => 1003,
             Self::NotUtf8 => 1007,
-            Self::Abuse => 1008,
+            Self::Abuse | Self::Unfinished => 1008,
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Unauthenticated => 4401,
@@ -53,6 +55,7 @@ impl Close {
             Self::WrongKind => "wrong message kind for this subprotocol",
             Self::NotUtf8 => "text is not UTF-8",
             Self::Abuse => "too many malformed frames",
+            Self::Unfinished => "message not finished in time",
             Self::TooBig => "message too big",
             Self::Internal => "internal error",
             Self::Unauthenticated => "unauthenticated",

@@ -33,7 +33,7 @@ use macp_auth::Authenticator;
 use macp_engine::Engine;
 
 pub use options::{Options, Timing};
-pub use sockets::Sockets;
+pub use sockets::{KeptAlong, Sockets};
 
 use upgrade::Shared;
 

@@ -26,6 +26,8 @@ pub struct Options {
     pub tls: bool,
     /// Sockets that may be open at one time; beyond it upgrades are refused.
     pub max_connections: usize,
+    /// Subscriptions and watches of one connection (`MACP_WS_MAX_STREAMS`).
+    pub max_streams: usize,
     /// Redeems `?ticket=`; to be shared with the binding that issues them.
     pub tickets: Arc<Tickets>,
     /// How long things may take.
@@ -45,6 +47,7 @@ impl Options {
             allowed_hosts: Vec::new(),
             tls: false,
             max_connections: 10_000,
+            max_streams: 1_000,
             tickets: Arc::default(),
             timing: Timing::default(),
         }
@@ -58,6 +61,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// Time for a connection without a credential to authenticate.
     pub authenticate: Duration,
+    /// Time for a message that was begun to come to its end.
+    pub message: Duration,
     /// Time without any progress while something waits to be written; then the connection is dropped.
     pub stall: Duration,
     /// Time for answers in flight when the server drains.
@@ -73,6 +78,7 @@ impl Default for Timing {
         Self {
             heartbeat: Duration::from_secs(25),
             authenticate: Duration::from_secs(10),
+            message: Duration::from_secs(20),
             stall: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             close: Duration::from_secs(2),

@@ -1,6 +1,31 @@
 //! The open sockets, to be waited for at shutdown: an HTTP server does not wait for what it has upgraded.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use tokio_util::task::TaskTracker;
+
+/// Something that whoever serves the connection wants to be kept for as long as the socket lives, such as a place among
+/// those that its peer may have: an extension of the upgrade request.
+#[derive(Clone)]
+pub struct KeptAlong {
+    _kept: Arc<dyn Any + Send + Sync>,
+}
+
+impl KeptAlong {
+    /// Keeps this.
+    #[must_use]
+    pub fn new(kept: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _kept: kept }
+    }
+}
+
+impl fmt::Debug for KeptAlong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptAlong")
+    }
+}
 
 /// A handle to the open sockets of one or more routers.
 #[derive(Clone, Debug, Default)]

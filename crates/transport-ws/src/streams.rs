@@ -21,9 +21,6 @@ use crate::frame::Encoding;
 use crate::outbox::Out;
 use crate::source::{Item, Source};
 
-/// Most subscriptions and watches of a connection.
-pub(crate) const MAX_STREAMS: usize = 1_000;
-
 /// What a stream is about; a connection has one of each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
@@ -46,6 +43,7 @@ pub(crate) struct Generation(u64);
 
 pub(crate) struct Streams {
     encoding: Encoding,
+    at_most: usize,
     slots: HashMap<Key, Slot>,
     /// Cursors that wait for their next item.
     waiting: FuturesUnordered<Abortable<BoxFuture<'static, (Cursor, Next)>>>,
@@ -79,9 +77,10 @@ enum Next {
 }
 
 impl Streams {
-    pub(crate) fn new(encoding: Encoding) -> Self {
+    pub(crate) fn new(encoding: Encoding, at_most: usize) -> Self {
         Self {
             encoding,
+            at_most,
             slots: HashMap::new(),
             waiting: FuturesUnordered::new(),
             ready: VecDeque::new(),
@@ -94,13 +93,18 @@ impl Streams {
         if self.slots.contains_key(&key) {
             return Err(Busy::Taken);
         }
-        if self.slots.len() >= MAX_STREAMS {
+        if self.slots.len() >= self.at_most {
             return Err(Busy::Full);
         }
         self.last_generation += 1;
         let generation = Generation(self.last_generation);
         self.slots.insert(key, Slot { generation, head: None, abort: None });
         Ok(generation)
+    }
+
+    /// Most subscriptions and watches of the connection.
+    pub(crate) fn at_most(&self) -> usize {
+        self.at_most
     }
 
     /// Gives the place back: the engine did not open the stream. False if it was given up before.

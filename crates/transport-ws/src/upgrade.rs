@@ -26,7 +26,7 @@ use crate::handshake::{self, Credential, Handshake, Refused};
 use crate::options::Options;
 use crate::origin::{self, Denied};
 use crate::socket::{Outgoing, Socket};
-use crate::sockets::Sockets;
+use crate::sockets::{KeptAlong, Sockets};
 
 const MACP_ERROR_CODE: HeaderName = HeaderName::from_static("macp-error-code");
 /// How many times larger than what may be read a written frame may be: the JSON of a payload can be that much longer
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
 pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (mut head, _) = request.into_parts();
     let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let kept = head.extensions.remove::<KeptAlong>();
     let (handshake, identity) = match admit(&shared, &head).await {
         Ok(admitted) => admitted,
         Err(response) => return *response,
@@ -60,7 +61,11 @@ pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request)
     let response = switching(&handshake);
     let sockets = shared.sockets.clone();
     let certificate = head.extensions.remove();
-    sockets.spawn(serve(shared, on_upgrade, handshake, identity, certificate));
+    let socket = serve(shared, on_upgrade, handshake, identity, certificate);
+    sockets.spawn(async move {
+        socket.await;
+        drop(kept);
+    });
     response
 }
 
@@ -199,7 +204,7 @@ async fn open(
     certificate: Option<ClientCertificate>,
 ) -> Option<Connection<Socket<Io>>> {
     let upgraded = timeout(UPGRADE_TIME, on_upgrade).await.ok()?.ok()?;
-    let Options { max_frame_bytes, timing, .. } = shared.options;
+    let Options { max_frame_bytes, max_streams, timing, .. } = shared.options;
     let activity = Activity::new();
     let io = Watched::new(TokioIo::new(upgraded), activity.clone());
     let socket = Socket::new(io, max_frame_bytes).await;
@@ -214,6 +219,7 @@ async fn open(
         encoding: handshake.encoding,
         max_frame_bytes,
         max_out: max_frame_bytes.saturating_mul(MAX_OUT_FACTOR),
+        max_streams,
         timing,
         activity,
     };

@@ -22,7 +22,12 @@ const RULES: &[Rule] = &[
     },
     Rule { package: "macp-store", may_use: &[], never: SERVERS },
     Rule { package: "macp-auth", may_use: &["macp-kernel"], never: &["axum", "tonic", "tungstenite"] },
-    Rule { package: "macp-engine", may_use: &["macp-kernel", "macp-store", "macp-wire"], never: SERVERS },
+    Rule { package: "macp-limits", may_use: &[], never: ASYNC_AND_SERVERS },
+    Rule {
+        package: "macp-engine",
+        may_use: &["macp-kernel", "macp-limits", "macp-store", "macp-wire"],
+        never: SERVERS,
+    },
     Rule {
         package: "macp-transport-grpc",
         may_use: &["macp-auth", "macp-engine", "macp-kernel", "macp-wire"],
@@ -198,7 +203,11 @@ mod tests {
     #[test]
     fn a_broken_rule_is_seen() {
         let mut violations = Vec::new();
-        let rule = Rule { package: "macp-engine", may_use: &["macp-kernel", "macp-wire"], never: &["tokio"] };
+        let rule = Rule {
+            package: "macp-engine",
+            may_use: &["macp-kernel", "macp-limits", "macp-wire"],
+            never: &["tokio"],
+        };
         rule.check(&mut violations).unwrap();
         assert_eq!(violations.len(), 2, "{violations:?}");
     }

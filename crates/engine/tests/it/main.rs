@@ -4,6 +4,7 @@
 mod expiry;
 mod faults;
 mod lifecycle;
+mod limits;
 mod receipts;
 mod registering;
 mod reload;

@@ -159,11 +159,20 @@ settings! {
         : MACP_SESSION_START_LIMIT_PER_MINUTE = "60";
         /// Messages that one sender may send in a minute.
         : MACP_MESSAGE_LIMIT_PER_MINUTE = "600";
+        /// Payload bytes that one sender may send in a second, on average; a larger message passes alone.
+        : MACP_BYTES_PER_SECOND_PER_SENDER = "67108864";
+        /// Sessions that one sender may have open. A credential's `max_open_sessions` can only be less.
+        : MACP_MAX_OPEN_SESSIONS_PER_SENDER = "100000";
+        /// Subscriptions and watches that one sender may have open, on all transports and connections together.
+        : MACP_MAX_STREAMS_PER_SENDER = "50000";
+        /// Subscriptions and watches of one WebSocket.
+        : MACP_WS_MAX_STREAMS = "1000";
         /// Page size of `ListSessions` when the request names none.
         : MACP_LIST_SESSIONS_DEFAULT_PAGE_SIZE = "100";
         /// Largest page size of `ListSessions`.
         : MACP_LIST_SESSIONS_MAX_PAGE_SIZE = "1000";
-        /// Connections that one listener holds at a time; more wait to be accepted.
+        /// Connections that one listener holds at a time, WebSockets aside. Beyond it those on which nothing is asked
+        /// make room, the silent ones first; if all are busy, new ones are refused with 503.
         : MACP_HTTP_MAX_CONNECTIONS = "1024";
         /// WebSockets that are open at a time, on all listeners together; beyond it upgrades are refused with 503.
         : MACP_WS_MAX_CONNECTIONS = "20000";
@@ -171,9 +180,32 @@ settings! {
         : MACP_MAX_CONCURRENT_STREAMS = "128";
         /// Seconds that a request may take until the head of its response. A stream is not bounded after its head.
         : MACP_REQUEST_TIMEOUT_SECS = "30";
+        /// Seconds for each step before a request: the first bytes, the head, the credential of a WebSocket.
+        : MACP_HANDSHAKE_TIMEOUT_SECS = "10";
+        /// Seconds for the body of a request, or for a gRPC or WebSocket message that was begun.
+        : MACP_BODY_TIMEOUT_SECS = "20";
+        /// Seconds after which a client that takes nothing of what it is owed is cut off.
+        : MACP_STALL_TIMEOUT_SECS = "30";
+        /// Seconds after which a connection without a request is closed, pings or not. An open stream is a request.
+        : MACP_IDLE_TIMEOUT_SECS = "300";
+        /// Seconds between two pings to a WebSocket; one that is silent for twice as long is closed.
+        : MACP_WS_HEARTBEAT_SECS = "25";
         /// Seconds without an event after which an event stream sends a comment, so that no proxy takes it for dead;
         /// `0` sends none.
         : MACP_HTTP_SSE_KEEPALIVE_SECS = "15";
+    }
+    "Peers" {
+        /// Connections that one peer address may have, WebSockets among them. IPv6 addresses count by their /64.
+        : MACP_MAX_CONNECTIONS_PER_PEER = "1000";
+        /// New connections of one peer in a second.
+        : MACP_NEW_CONNECTIONS_PER_SECOND_PER_PEER = "200";
+        /// Bytes that are read from one peer in a second, on average; more wait in the network.
+        : MACP_BYTES_PER_SECOND_PER_PEER = "67108864";
+        /// Addresses and networks, separated by commas, that have none of these limits; `none` for nobody.
+        : MACP_UNLIMITED_PEERS = "127.0.0.0/8,::1";
+        /// Addresses and networks of proxies whose `X-Forwarded-For` or `Forwarded` says who the peer is. The limits then
+        /// hold for that peer's requests and WebSockets. From everybody else these headers are ignored.
+        : MACP_TRUSTED_PROXIES;
     }
     "Operation" {
         /// Seconds that a shutdown waits for what is in flight.

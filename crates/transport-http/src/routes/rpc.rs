@@ -118,12 +118,16 @@ async fn admit(app: &App, method: Method, request: Request) -> Result<Admitted, 
 /// The whole body, up to the cap.
 pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
     let cap = app.options.max_body_bytes;
-    body::read(headers, body, cap).await.map_err(|fault| match fault {
+    body::read(headers, body, cap, app.options.body_timeout).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Failure::from(Refusal::new(
             RefusalCode::PayloadTooLarge,
             format!("the body is larger than {cap} bytes (MACP_HTTP_MAX_BODY_BYTES)"),
         )),
         BodyFault::Broken => Failure::invalid_request("the body could not be read to its end"),
+        BodyFault::Slow => Failure::invalid_request(format!(
+            "the body did not come within {} s (MACP_BODY_TIMEOUT_SECS)",
+            app.options.body_timeout.as_secs()
+        )),
     })
 }
 

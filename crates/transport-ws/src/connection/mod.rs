@@ -35,6 +35,9 @@ use crate::work::{Done, Work};
 /// Frames written in one turn before the other sources get theirs.
 const FRAMES_PER_TURN: usize = 64;
 
+/// Bytes of a client's control frame beside its payload.
+const CONTROL_HEAD: u64 = 6;
+
 /// What a connection needs to begin.
 pub(crate) struct Setup {
     pub(crate) connection_id: uuid::Uuid,
@@ -46,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) max_frame_bytes: usize,
     /// Longest frame that is written.
     pub(crate) max_out: usize,
+    pub(crate) max_streams: usize,
     pub(crate) timing: Timing,
     pub(crate) activity: Activity,
 }
@@ -93,6 +97,9 @@ pub(crate) struct Connection<S> {
     authenticating: bool,
     next_ping: Instant,
     ping_due: bool,
+    /// Bytes that are known to belong to whole messages, and since when there are more.
+    whole: u64,
+    begun_at: Option<Instant>,
     /// The socket was not read in the last turn, so that silence means nothing.
     deaf: bool,
     /// The socket takes no more frames for now.
@@ -124,7 +131,7 @@ where
             expiry: engine.expiry(&identity),
             draining: Box::pin(engine.draining().clone().cancelled_owned()),
             work: Work::new(engine, authenticator, certificate, encoding, setup.max_out, identity),
-            streams: Streams::new(encoding),
+            streams: Streams::new(encoding, setup.max_streams),
             outbox: Outbox::default(),
             faults: Faults::default(),
             drain_by: None,
@@ -132,6 +139,8 @@ where
             authenticating: false,
             next_ping: now + timing.heartbeat,
             ping_due: false,
+            whole: 0,
+            begun_at: None,
             deaf: false,
             write_blocked: false,
             flush_blocked: false,
@@ -284,8 +293,33 @@ where
         }
         if std::mem::take(&mut self.deaf) {
             self.activity.mark_heard();
+            // The peer could not go on with it.
+            self.begun_at = None;
         }
-        self.socket.poll_next_unpin(cx)
+        let polled = self.socket.poll_next_unpin(cx);
+        self.follow(&polled);
+        polled
+    }
+
+    /// Notes whether the peer is within a message, as far as that can be told from outside of tungstenite: by the bytes
+    /// that have come since the last whole one. Control frames may come within a message and are not part of it.
+    fn follow(&mut self, polled: &Poll<Option<Result<Message, Error>>>) {
+        let bytes = self.activity.bytes();
+        match polled {
+            Poll::Ready(Some(Ok(Message::Text(_) | Message::Binary(_)))) => self.whole = bytes,
+            Poll::Ready(Some(Ok(control))) => {
+                self.whole = bytes.min(self.whole + CONTROL_HEAD + control.len() as u64);
+            }
+            Poll::Ready(_) => return,
+            Poll::Pending if bytes > self.whole => {
+                self.begun_at.get_or_insert_with(Instant::now);
+                return;
+            }
+            Poll::Pending => {}
+        }
+        if bytes <= self.whole {
+            self.begun_at = None;
+        }
     }
 
     /// Whether the peer may say something now; if not, its bytes wait in the transport.

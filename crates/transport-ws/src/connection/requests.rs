@@ -14,7 +14,7 @@ use super::{Connection, End};
 use crate::close::Close;
 use crate::frame::{Body, Encoding, Inbound, Malformed};
 use crate::outbox::{CALL_COST, Out};
-use crate::streams::{Busy, Generation, Key, MAX_STREAMS};
+use crate::streams::{Busy, Generation, Key};
 use crate::work::{Done, refusal_frame};
 
 impl<S> Connection<S>
@@ -177,7 +177,11 @@ where
         match busy {
             Busy::Taken => self.malformed(&Malformed::new(id, taken)),
             Busy::Full => {
-                let message = format!("a connection has at most {MAX_STREAMS} subscriptions and watches");
+                let message = format!(
+                    "a connection has at most {} subscriptions and watches (MACP_WS_MAX_STREAMS); end one first, or \
+                     open another connection",
+                    self.streams.at_most()
+                );
                 self.refuse(&id, &Refusal::new(RefusalCode::RateLimited, message));
                 ControlFlow::Continue(())
             }

@@ -39,7 +39,7 @@ where
     }
 
     fn next_deadline(&self) -> Instant {
-        [self.drain_by, self.authenticate_by(), self.stalled_at(), self.silent_at()]
+        [self.drain_by, self.authenticate_by(), self.stalled_at(), self.silent_at(), self.finish_by()]
             .into_iter()
             .flatten()
             .fold(self.next_ping, Instant::min)
@@ -57,6 +57,10 @@ where
         self.reads().then(|| self.activity.heard() + 2 * self.timing.heartbeat)
     }
 
+    fn finish_by(&self) -> Option<Instant> {
+        self.begun_at.filter(|_| self.reads()).map(|at| at + self.timing.message)
+    }
+
     /// Does what is due.
     pub(super) fn time(&mut self, now: Instant) -> ControlFlow<End> {
         if self.stalled_at().is_some_and(|at| at <= now) {
@@ -67,6 +71,9 @@ where
         }
         if self.silent_at().is_some_and(|at| at <= now) {
             return ControlFlow::Break(End::Close(Close::Silent));
+        }
+        if self.finish_by().is_some_and(|at| at <= now) {
+            return ControlFlow::Break(End::Close(Close::Unfinished));
         }
         if self.authenticate_by().is_some_and(|at| at <= now) {
             let refusal = Refusal::new(

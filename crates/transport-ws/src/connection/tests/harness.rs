@@ -115,6 +115,7 @@ pub(super) fn open(engine: &Engine, with: With) -> Client {
         encoding: with.encoding,
         max_frame_bytes: 1 << 20,
         max_out: 1 << 24,
+        max_streams: 1_000,
         timing: Timing::default(),
         activity: activity.clone(),
     };

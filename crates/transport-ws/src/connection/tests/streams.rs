@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
 use super::harness::*;
-use crate::streams::{Busy, Key, MAX_STREAMS, Streams};
+use crate::streams::{Busy, Key, Streams};
 
 fn subscribe(session: &str) -> Value {
     json!({"subscribe": {"session_id": session}})
@@ -271,13 +271,13 @@ async fn an_idle_subscription_lives_on() {
 
 #[test]
 fn a_connection_has_a_thousand_streams() {
-    let mut streams = Streams::new(crate::frame::Encoding::Json);
+    let mut streams = Streams::new(crate::frame::Encoding::Json, 1_000);
     let key = |n: usize| Key::Session(n.to_string());
-    for n in 0..MAX_STREAMS {
+    for n in 0..1_000 {
         streams.begin(key(n)).unwrap();
     }
     assert_eq!(streams.begin(key(0)), Err(Busy::Taken));
-    assert_eq!(streams.begin(key(MAX_STREAMS)), Err(Busy::Full));
+    assert_eq!(streams.begin(key(1_000)), Err(Busy::Full));
     assert!(streams.end(&key(0)).is_none());
     let second = streams.begin(key(0)).unwrap();
     // The outcome of the first attempt comes late and means nothing any more.

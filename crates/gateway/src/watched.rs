@@ -1,0 +1,114 @@
+//! The bytes of a connection on their way: noted for its deadlines, counted for its peer's rate, searched for floods.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::frames::Census;
+use crate::gate::Meter;
+use crate::presence::Presence;
+
+/// A stream that is watched.
+pub(crate) struct Watched<S> {
+    stream: S,
+    presence: Arc<Presence>,
+    meter: Option<Metered>,
+    /// Of HTTP/2 only. Boxed, because most connections that live long are WebSockets.
+    census: Option<Box<Census>>,
+}
+
+/// A meter, and the time until it lets on.
+struct Metered {
+    meter: Meter,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    fn poll_paid(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match self.meter.pay() {
+                Ok(()) => return Poll::Ready(()),
+                Err(wait) => self.pause = Some(Box::pin(sleep(wait))),
+            }
+        }
+    }
+}
+
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, presence: Arc<Presence>, meter: Option<Meter>, is_http2: bool) -> Self {
+        let census = is_http2.then(|| Box::new(Census::new()));
+        let meter = meter.map(|meter| Metered { meter, pause: None });
+        Self { stream, presence, meter, census }
+    }
+
+    fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.presence.wrote(polled.is_pending());
+        polled
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(metered) = &mut this.meter {
+            ready!(metered.poll_paid(cx));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[before..];
+        if read.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        this.presence.heard();
+        if let Some(metered) = &mut this.meter {
+            metered.meter.read(read.len());
+        }
+        if let Some(census) = &mut this.census
+            && let Err(flood) = census.take(read, this.presence.frames())
+        {
+            tracing::debug!(flood, "an HTTP/2 connection is cut off");
+            return Poll::Ready(Err(io::Error::other(flood)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
