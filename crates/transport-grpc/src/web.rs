@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use macp_kernel::Refusal;
 use tonic::Status;
@@ -86,7 +86,10 @@ struct Web {
 /// The services with gRPC-Web beside gRPC.
 pub(crate) fn serve(services: Router, origins: AllowedOrigins, limits: MessageLimits) -> Router {
     let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(move |origin, _| origins.has(origin)))
+        .allow_origin(AllowOrigin::predicate(move |origin, head| {
+            // More than one is no browser's, and the layer would look at the first.
+            head.headers.get_all(ORIGIN).iter().count() == 1 && origins.has(origin)
+        }))
         .allow_methods([Method::POST])
         .allow_headers(ALLOWED)
         .expose_headers(EXPOSED)

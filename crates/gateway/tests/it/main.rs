@@ -12,6 +12,7 @@ mod hostile;
 mod jwt;
 mod keepalive;
 mod log_commands;
+mod origins;
 mod parity;
 mod process;
 mod recovery;

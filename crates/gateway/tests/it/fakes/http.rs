@@ -84,6 +84,17 @@ impl Http {
         soon("the head of an answer", exchange).await
     }
 
+    /// Sends an HTTP/1.1 request with a target and a host of its own, and reads the head of its answer.
+    pub(crate) async fn open_as_it_is(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        let socket = soon("a connection", TcpStream::connect(self.addr)).await.unwrap();
+        let exchange = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+            tokio::spawn(connection.with_upgrades());
+            sender.send_request(request).await
+        };
+        soon("the head of an answer", exchange).await
+    }
+
     /// Sends a request and reads its whole answer.
     pub(crate) async fn ask(&self, request: Request<Body>) -> hyper::Result<Answer> {
         let (head, body) = self.open(request).await?.into_parts();
