@@ -170,6 +170,16 @@ class Gateway:
         assert self._process
         return self._process.pid
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process, for those who wait for its end."""
+        assert self._process
+        return self._process
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
     def stop(self) -> int:
         """Send SIGTERM, wait, and return the exit code; also fine when the process has ended already."""
         assert self._process

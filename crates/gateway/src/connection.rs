@@ -36,6 +36,10 @@ const MAX_PENDING_RESETS: usize = 20;
 /// How long a drain waits for the first request of a connection, which may be on its way or begun; and how long one that
 /// leaves has to say so.
 const UNASKED: Duration = Duration::from_millis(500);
+/// How long after its last answer a connection that drains waits for its client's word that it has heard of the end.
+const PARTING: Duration = Duration::from_secs(1);
+/// How often a connection that drains is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
 /// How long a connection that is refused may take to ask something, so that it can be told why.
 const REFUSING: Duration = Duration::from_secs(3);
 
@@ -252,14 +256,18 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
             return first.unwrap_or(Ok(()));
         }
     }
-    // What is in flight may finish, but not wait for a client that takes nothing.
+    // What is in flight may finish, but neither wait for a client that takes nothing, nor, when it has finished, for one
+    // that says nothing.
+    let mut look = tokio::time::interval(DRAIN_LOOK);
     loop {
         tokio::select! {
             biased;
             result = connection.as_mut() => return result,
-            _ = look.tick() => if presence.overdue(deadlines, is_http1).is_some() {
-                return Ok(());
-            },
+            _ = look.tick() => {
+                if presence.is_idle_for(PARTING) || presence.overdue(deadlines, is_http1).is_some() {
+                    return Ok(());
+                }
+            }
         }
     }
 }

@@ -87,6 +87,12 @@ impl Presence {
         self.in_flight.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether no request was being answered for so long.
+    pub(crate) fn is_idle_for(&self, duration: Duration) -> bool {
+        let since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
+        self.is_idle() && self.began.elapsed().saturating_sub(since) >= duration
+    }
+
     /// A request has come.
     pub(crate) fn began(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
@@ -264,6 +270,7 @@ mod tests {
         assert_eq!(open.overdue(&DEADLINES, true), None);
         drop(request);
         assert_eq!(open.overdue(&DEADLINES, true), None, "idle from now on");
+        assert!(open.is_idle_for(Duration::ZERO) && !open.is_idle_for(SECOND));
         let idle = since(5 * SECOND);
         assert_eq!(idle.overdue(&DEADLINES, false), Some(Overdue::Idle));
     }

@@ -16,6 +16,7 @@
 //! | messages that do not come to their end | `pace.rs` |
 //! | browsers: gRPC-Web and its CORS | `web.rs` |
 
+mod drain;
 mod frame;
 mod health;
 mod limits;
@@ -44,7 +45,7 @@ mod stubs {
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::map_request;
+use axum::middleware::{from_fn_with_state, map_request};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
 use tonic::service::Routes;
@@ -86,7 +87,8 @@ pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Option
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let origins = options.origins.clone();
     let within = options.message_timeout;
-    let services = routes(engine, authenticator, options).into_axum_router().reset_fallback();
+    let services = routes(&engine, authenticator).into_axum_router().reset_fallback();
+    let services = if options.reflection { services.merge(reflection(engine)) } else { services };
     let services = services.layer(map_request(move |request: axum::extract::Request| async move {
         paced(request, within).map(axum::body::Body::new)
     }));
@@ -110,18 +112,18 @@ fn protocol(
         .max_encoding_message_size(limits.encode)
 }
 
-/// The services of the binding: the protocol's, `grpc.health.v1` and, when asked for, `grpc.reflection.v1`.
-///
-/// Their paths are the services' names.
-fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Routes {
+/// The protocol's service and `grpc.health.v1`. Their paths are the services' names.
+fn routes(engine: &Engine, authenticator: Arc<Authenticator>) -> Routes {
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let health = HealthServer::new(Health::new(engine.clone()))
         .max_decoding_message_size(limits.decode)
         .max_encoding_message_size(limits.encode);
-    let routes = Routes::new(protocol(engine, authenticator, limits)).add_service(health);
-    if !options.reflection {
-        return routes;
-    }
+    Routes::new(protocol(engine.clone(), authenticator, limits)).add_service(health)
+}
+
+/// `grpc.reflection.v1` and the version before it.
+fn reflection(engine: Engine) -> axum::Router {
+    let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let descriptors = || {
         Reflection::configure()
             .register_encoded_file_descriptor_set(macp_wire::descriptor::FILE_DESCRIPTOR_SET)
@@ -129,16 +131,18 @@ fn routes(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -
     };
     // Tools of some age ask for the first version only.
     match descriptors().build_v1().and_then(|v1| Ok((v1, descriptors().build_v1alpha()?))) {
-        Ok((v1, v1alpha)) => routes
-            .add_service(v1.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode))
-            .add_service(
-                v1alpha.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode),
-            ),
+        Ok((v1, v1alpha)) => {
+            let v1 = v1.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode);
+            let v1alpha =
+                v1alpha.max_decoding_message_size(limits.decode).max_encoding_message_size(limits.encode);
+            let services = Routes::new(v1).add_service(v1alpha).into_axum_router().reset_fallback();
+            services.layer(from_fn_with_state(engine, drain::end_with_it))
+        }
         // The descriptors are compiled in, and a test reads them through reflection; should they ever be bad,
         // the protocol itself is still served.
         Err(error) => {
             tracing::error!(%error, "reflection is not served: the compiled descriptors are not readable");
-            routes
+            axum::Router::new()
         }
     }
 }

@@ -69,6 +69,8 @@ pub struct Timing {
     pub drain: Duration,
     /// Time for the closing handshake, answers that are queued included.
     pub close: Duration,
+    /// The same when the server drains: the process waits for it, so it is shorter.
+    pub drained: Duration,
     /// When a drained client should come back, on average.
     pub reconnect_after: Duration,
 }
@@ -82,6 +84,7 @@ impl Default for Timing {
             stall: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             close: Duration::from_secs(2),
+            drained: Duration::from_secs(1),
             reconnect_after: Duration::from_secs(1),
         }
     }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::activity::{Activity, Watched};
+use crate::close::Close;
 use crate::connection::{Connection, End, Setup};
 use crate::handshake::{self, Credential, Handshake, Refused};
 use crate::options::Options;
@@ -37,6 +38,8 @@ const UPGRADE_TIME: Duration = Duration::from_secs(10);
 /// How long, and how much of, what a peer still sends is read after the close frame. Closing a socket with unread
 /// bytes resets it, and the peer may then never see why.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// The same when the server drains, which one client that says nothing must not delay.
+const LINGER_TIME_OF_DRAIN: Duration = Duration::from_millis(250);
 const LINGER_BYTES: u64 = 16 << 20;
 
 /// What every upgrade needs.
@@ -231,7 +234,8 @@ async fn close(connection: Connection<Socket<Io>>, end: End) {
     let connection_id = connection.id();
     let socket = connection.finish(end).await;
     tracing::debug!(connection = %connection_id, ?end, "socket closed");
-    drop(timeout(LINGER_TIME, linger(socket.into_io())).await);
+    let time = if end == End::Close(Close::Drain) { LINGER_TIME_OF_DRAIN } else { LINGER_TIME };
+    drop(timeout(time, linger(socket.into_io())).await);
 }
 
 async fn linger(mut io: Outgoing<Io>) -> std::io::Result<u64> {

@@ -35,7 +35,7 @@ struct Secure {
     files: Files,
     directory: TempDir,
     /// Where the authority of clients is.
-    clients: Option<TempDir>,
+    _clients: Option<TempDir>,
 }
 
 impl Secure {
@@ -45,7 +45,7 @@ impl Secure {
         let (files, first) = (Files::within(directory.path()), authority.server());
         files.write(&first);
         let gateway = Gateway::with(&[&files.settings(), settings].concat()).await;
-        Self { gateway, authority, first, files, directory, clients: None }
+        Self { gateway, authority, first, files, directory, _clients: None }
     }
 
     fn dialer(&self, alpn: &[&str]) -> Dialer {
@@ -269,7 +269,7 @@ async fn with_clients(mode: &str, settings: Settings<'_>) -> (Secure, Authority)
     std::fs::write(&file, clients.pem()).unwrap();
     let ca = [("MACP_TLS_CLIENT_CA_PATH", file.to_str().unwrap()), ("MACP_TLS_CLIENT_AUTH", mode)];
     let secure = Secure::start(&[&ca, settings].concat()).await;
-    (Secure { clients: Some(directory), ..secure }, clients)
+    (Secure { _clients: Some(directory), ..secure }, clients)
 }
 
 impl Secure {

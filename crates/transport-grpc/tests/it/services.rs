@@ -56,6 +56,21 @@ async fn a_health_watch_sees_the_drain_and_ends() {
     assert_status(&soon(late.message()).await.unwrap_err(), Code::Unavailable, "UNAVAILABLE");
 }
 
+#[tokio::test]
+async fn a_stream_of_reflection_ends_with_the_drain() {
+    let server = Server::start().await;
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let open = tokio_stream::StreamExt::chain(tokio_stream::once(list), tokio_stream::pending());
+    let mut answers = client.server_reflection_info(open).await.unwrap().into_inner();
+    soon(answers.message()).await.unwrap().unwrap();
+    server.engine.drain();
+    assert_status(&soon(answers.message()).await.unwrap_err(), Code::Unavailable, "UNAVAILABLE");
+}
+
 async fn reflect(server: &Server, request: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::new(server.channel().await);
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };

@@ -385,8 +385,9 @@ where
             Ok::<_, Error>(())
         };
         // A peer that does not take part in closing is let go of.
-        let farewell = timeout(self.timing.close, farewell);
-        let work = timeout(self.timing.close, work.finish());
+        let time = if end == End::Close(Close::Drain) { self.timing.drained } else { self.timing.close };
+        let farewell = timeout(time, farewell);
+        let work = timeout(time, work.finish());
         drop(join(farewell, work).await);
         socket
     }
