@@ -259,12 +259,15 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
     // What is in flight may finish, but neither wait for a client that takes nothing, nor, when it has finished, for one
     // that says nothing.
     let mut look = tokio::time::interval(DRAIN_LOOK);
+    let since = tokio::time::Instant::now();
     loop {
         tokio::select! {
             biased;
             result = connection.as_mut() => return result,
             _ = look.tick() => {
-                if presence.is_idle_for(PARTING) || presence.overdue(deadlines, is_http1).is_some() {
+                // What crosses the farewell on its way is still answered.
+                let parted = since.elapsed() >= PARTING && presence.is_idle_for(PARTING);
+                if parted || presence.overdue(deadlines, is_http1).is_some() {
                     return Ok(());
                 }
             }

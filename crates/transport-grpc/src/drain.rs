@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use macp_engine::Engine;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
