@@ -5,13 +5,17 @@ As a command: `python3 e2e/gateway.py [NAME=VALUE ...] -- COMMAND ...` runs COMM
 with `MACP_E2E_GRPC` and `MACP_E2E_HTTP` (both HOST:PORT) in its environment.
 
 The binary is `$MACP_GATEWAY_BIN`, else `$CARGO_TARGET_DIR/release/macp-gateway`, else `target/release/macp-gateway`.
+With `$MACP_E2E_LOGS`, a folder, logs are kept there, and beside them the credentials that were used: those of the
+settings, and what is given to `secret`. `leaks.py` then looks for these in those.
 Programs of the reference server's package are in `$MACP_REFERENCE`, else `target/tools/reference/bin`.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,6 +51,26 @@ def reference(name: str = "macp-runtime") -> Path:
             "--features http-listener --root target/tools/reference"
         )
     return program
+
+
+def secret(*credentials: str) -> None:
+    """Note credentials that no gateway may ever write: tokens, tickets, and of a JWT its signature."""
+    if folder := os.environ.get("MACP_E2E_LOGS"):
+        with Path(folder, "credentials").open("a", encoding="utf-8") as file:
+            file.writelines(f"{credential}\n" for credential in credentials)
+
+
+def secrets_of(settings: Mapping[str, str]) -> list[str]:
+    """The credentials that settings hold."""
+    tokens = json.loads(settings.get("MACP_AUTH_TOKENS_JSON") or "[]")
+    entries = tokens["tokens"] if isinstance(tokens, dict) else tokens
+    found = [entry["token"] for entry in entries]
+    key = settings.get("MACP_RECEIPT_SIGNING_KEY") or ""
+    if key.startswith("{"):
+        found.append(json.loads(key)["d"])
+    else:
+        found += [line for line in key.splitlines() if line and not line.startswith("-----")]
+    return found
 
 
 def free_ports(count: int) -> list[int]:
@@ -126,12 +150,20 @@ class Gateway:
             if kind is None:
                 raise SystemExit(message)
             print(message, file=sys.stderr)
+        self._keep_log()
         self.log.unlink(missing_ok=True)
+
+    def _keep_log(self) -> None:
+        """What the gateway has said, for `leaks.py`; what other servers say is their own affair."""
+        folder = os.environ.get("MACP_E2E_LOGS")
+        if folder and self._program is None and self.log.is_file():
+            shutil.copy(self.log, Path(folder, f"{Path(sys.argv[0]).stem}-{self.log.stem}.log"))
 
     def _start(self) -> None:
         program = self._program or binary()
         if not program.is_file():
             raise SystemExit(f"no gateway at {program}: run `cargo build --release` or set MACP_GATEWAY_BIN")
+        secret(*secrets_of(self._settings))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACP_")}
         if self._addresses:
             self.grpc, self.http = self._addresses

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from checks import WAIT, expect, refused, run
-from gateway import DEVELOPMENT, REPOSITORY, Gateway
+from gateway import DEVELOPMENT, REPOSITORY, Gateway, secret
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from referencing import Registry, Resource
@@ -413,6 +413,7 @@ def main() -> int:
     with Gateway({**DEVELOPMENT, **common}) as gateway:
         failed = run(gateway, whole_session, refusals, calls, expiry, watches, before_authentication, drain)
     tokens = json.dumps([{"token": "tok-coordinator", "sender": INITIATOR}])
+    secret("tok-unknown")
     with Gateway({**DEVELOPMENT, **common, "MACP_AUTH_TOKENS_JSON": tokens}) as gateway:
         failed += run(gateway, upgrades, described)
     return 1 if failed else 0

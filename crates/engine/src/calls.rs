@@ -4,20 +4,26 @@
 //! all others begin by requiring one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use macp_counters::Held;
 use macp_kernel::command::{Control, ControlAction, Submission};
 use macp_kernel::envelope::{Plane, core_type};
 use macp_kernel::{Acceptance, Caller, Command, Identity, Refusal, RefusalCode, SessionId};
 use macp_limits::Place;
 use macp_wire::v1::*;
+use tracing::{Instrument as _, Span};
 
 use crate::Engine;
+use crate::counters::{EnvelopeOutcome, StreamKind};
 use crate::fanout::{Attachment, Subscription};
 use crate::filter::SessionFilter;
 use crate::lane::{Outcome, newly_accepted};
+use crate::method::Method;
+use crate::observe;
 use crate::signals::SignalWatch;
 use crate::visibility::Shown;
-use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
+use crate::watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, Stay};
 use crate::{ack, handshake, listing};
 
 /// When to ask again for a stream beyond the limit: one of the others may have ended by then.
@@ -42,7 +48,10 @@ impl Engine {
         let outcome = self.accept(identity, envelope).await;
         match outcome.reply {
             Ok(acceptance) => ack::accepted(message_id, session_id, &acceptance),
-            Err(refusal) => ack::refused_in(&message_id, &session_id, &refusal, outcome.state),
+            Err(refusal) => {
+                self.refused(Method::Send.name(), &session_id, &refusal);
+                ack::refused_in(&message_id, &session_id, &refusal, outcome.state)
+            }
         }
     }
 
@@ -54,7 +63,24 @@ impl Engine {
         self.accept(identity, envelope).await.reply
     }
 
-    async fn accept(&self, identity: &Identity, mut envelope: Envelope) -> Outcome {
+    async fn accept(&self, identity: &Identity, envelope: Envelope) -> Outcome {
+        let begun = Instant::now();
+        let counters = self.counters();
+        let counted = counters.envelope(&envelope.mode, &envelope.message_type);
+        let span = if observe::is_traced() {
+            let mode = counters.mode_name(&envelope.mode, &envelope.message_type);
+            observe::envelope_span(&envelope, mode)
+        } else {
+            Span::none()
+        };
+        let outcome = self.decide(identity, envelope).instrument(span.clone()).await;
+        let became = EnvelopeOutcome::of(&outcome.reply);
+        observe::envelope_done(&span, identity, became, &outcome.reply);
+        counted.processing(became).observe_time(begun.elapsed());
+        outcome
+    }
+
+    async fn decide(&self, identity: &Identity, mut envelope: Envelope) -> Outcome {
         let unseen = |refusal| Outcome { reply: Err(refusal), state: SessionState::Unspecified };
         if let Err(refusal) = self.require_not_draining() {
             return unseen(refusal);
@@ -62,7 +88,12 @@ impl Engine {
         let now = self.now();
         let (caller, plane) = match self.inner.admission.admit(identity, &mut envelope, now) {
             Ok(admitted) => admitted,
-            Err(refusal) => return unseen(refusal),
+            Err(refusal) => {
+                if refusal.code == RefusalCode::RateLimited {
+                    self.count_limited(&envelope.message_type);
+                }
+                return unseen(refusal);
+            }
         };
         match plane {
             Plane::Ambient => Outcome {
@@ -121,6 +152,19 @@ impl Engine {
         })
     }
 
+    /// The same for a watch, counted.
+    fn stay_of(&self, caller: &Caller, kind: StreamKind) -> Result<Stay, Refusal> {
+        Ok(Stay { _place: self.stream_of(caller)?, _held: self.hold(kind) })
+    }
+
+    fn count_limited(&self, message_type: &str) {
+        let counters = self.counters();
+        match message_type {
+            core_type::SESSION_START => counters.limited_starts.inc(),
+            _ => counters.limited_messages.inc(),
+        }
+    }
+
     pub(crate) fn require_not_draining(&self) -> Result<(), Refusal> {
         if self.inner.draining.is_cancelled() {
             return Err(Refusal::new(
@@ -144,6 +188,22 @@ impl Engine {
         session_id: &str,
         after_sequence: u64,
     ) -> Result<Subscription, Refusal> {
+        let subscription = self.read_on(identity, session_id, after_sequence).await?;
+        let counters = &self.inner.counters;
+        // Behind everything means that nothing was seen.
+        if after_sequence > 0 && after_sequence <= subscription.high_water() {
+            counters.resumes(self.transport).inc();
+        }
+        Ok(subscription.counted(counters, self.transport))
+    }
+
+    /// A subscription that nobody follows: for reading a part of the history.
+    pub(crate) async fn read_on(
+        &self,
+        identity: &Identity,
+        session_id: &str,
+        after_sequence: u64,
+    ) -> Result<Subscription, Refusal> {
         let caller = identity.require()?;
         let sessions = &self.inner.sessions;
         let lane = sessions.lane(session_id).await?;
@@ -151,6 +211,10 @@ impl Engine {
         let store = sessions.shared_store();
         let attachment = Attachment::new(&lane, self.stream_of(caller)?);
         Ok(Subscription::new(attachment, store, after_sequence, view.high_water, view.metadata))
+    }
+
+    fn hold(&self, kind: StreamKind) -> Held {
+        self.counters().hold(self.transport, kind)
     }
 
     /// `GetSession`
@@ -203,7 +267,7 @@ impl Engine {
     pub async fn watch_sessions(&self, identity: &Identity) -> Result<SessionWatch, Refusal> {
         let caller = identity.require()?;
         let shown = Shown::to(caller, self.inner.options.visibility);
-        Ok(SessionWatch::new(&self.inner.sessions, shown, self.stream_of(caller)?))
+        Ok(SessionWatch::new(&self.inner.sessions, shown, self.stay_of(caller, StreamKind::Sessions)?))
     }
 
     /// `WatchSignals`
@@ -213,7 +277,7 @@ impl Engine {
     #[allow(clippy::unused_async, reason = "every call has one shape")]
     pub async fn watch_signals(&self, identity: &Identity) -> Result<SignalWatch, Refusal> {
         let caller = identity.require()?;
-        Ok(self.inner.signals.watch(self.stream_of(caller)?))
+        Ok(self.inner.signals.watch(&self.inner.counters, self.stay_of(caller, StreamKind::Signals)?))
     }
 }
 
@@ -268,6 +332,11 @@ impl Engine {
     ) -> Result<Ack, Refusal> {
         let caller = identity.require()?;
         self.require_not_draining()?;
+        let call = match action {
+            ControlAction::Cancel => Method::CancelSession,
+            ControlAction::Suspend => Method::SuspendSession,
+            ControlAction::Resume => Method::ResumeSession,
+        };
         let sessions = &self.inner.sessions;
         let lane = sessions.lane(session_id).await?;
         let control = Control { action, by: caller.sender.clone(), reason };
@@ -276,7 +345,10 @@ impl Engine {
             Ok(acceptance) => Ok(ack::accepted(String::new(), session_id.to_owned(), &acceptance)),
             Err(refusal) => match refusal.code {
                 RefusalCode::Forbidden | RefusalCode::SessionNotFound => Err(refusal),
-                _ => Ok(ack::refused_in("", session_id, &refusal, outcome.state)),
+                _ => {
+                    self.refused(call.name(), session_id, &refusal);
+                    Ok(ack::refused_in("", session_id, &refusal, outcome.state))
+                }
             },
         }
     }
@@ -344,7 +416,8 @@ impl Engine {
     /// # Errors
     /// None.
     pub async fn watch_mode_registry(&self, _: &Identity) -> Result<ModeRegistryWatch, Refusal> {
-        Ok(ModeRegistryWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock)))
+        let held = self.hold(StreamKind::Modes);
+        Ok(ModeRegistryWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock), held))
     }
 
     /// `ListRoots`
@@ -360,7 +433,8 @@ impl Engine {
     /// # Errors
     /// None.
     pub async fn watch_roots(&self, _: &Identity) -> Result<RootsWatch, Refusal> {
-        Ok(RootsWatch::new(self.inner.provided.root_changes(), Arc::clone(&self.inner.clock)))
+        let held = self.hold(StreamKind::Roots);
+        Ok(RootsWatch::new(self.inner.provided.root_changes(), Arc::clone(&self.inner.clock), held))
     }
 
     /// `GetPolicy`
@@ -405,8 +479,8 @@ impl Engine {
     /// `UNAUTHENTICATED`.
     pub async fn watch_policies(&self, identity: &Identity) -> Result<PolicyWatch, Refusal> {
         let caller = identity.require()?;
-        let place = self.stream_of(caller)?;
-        Ok(PolicyWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock), place))
+        let stay = self.stay_of(caller, StreamKind::Policies)?;
+        Ok(PolicyWatch::new(&self.inner.registry, Arc::clone(&self.inner.clock), stay))
     }
 }
 

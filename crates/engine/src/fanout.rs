@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use macp_counters::Held;
 use macp_kernel::envelope::Sealed;
 use macp_kernel::record::{self, StoredFact};
 use macp_kernel::session::Lifecycle;
@@ -18,6 +19,7 @@ use macp_wire::v1::{SessionMetadata, SessionState};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::counters::{Counters, StreamKind, Transport};
 use crate::delivery::Delivery;
 use crate::lane::Lane;
 
@@ -187,6 +189,14 @@ pub struct Subscription {
     position: Option<Position>,
     ready: VecDeque<Arc<Delivery>>,
     ended: bool,
+    counted: Option<Counted>,
+}
+
+/// How a subscription that somebody follows is counted.
+struct Counted {
+    counters: Arc<Counters>,
+    transport: Transport,
+    _held: Held,
 }
 
 impl Subscription {
@@ -207,7 +217,15 @@ impl Subscription {
             position: None,
             ready: VecDeque::new(),
             ended: false,
+            counted: None,
         }
+    }
+
+    /// Counts it, and what it delivers, among those of a transport.
+    pub(crate) fn counted(self, counters: &Arc<Counters>, transport: Transport) -> Self {
+        let held = counters.hold(transport, StreamKind::Session);
+        let counted = Counted { counters: Arc::clone(counters), transport, _held: held };
+        Self { counted: Some(counted), ..self }
     }
 
     /// The session.
@@ -254,6 +272,9 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Event, Refusal> {
         loop {
             if let Some(delivery) = self.ready.pop_front() {
+                if let Some(Counted { counters, transport, .. }) = &self.counted {
+                    counters.delivered(*transport).inc();
+                }
                 return Ok(Event::Envelope(delivery));
             }
             if self.ended {

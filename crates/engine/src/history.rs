@@ -73,7 +73,7 @@ impl Engine {
             Some(0) => return Err(Refusal::invalid_request("limit must be 1 or more")),
             Some(limit) => limit.min(MAX_LIMIT),
         };
-        let mut subscription = self.subscribe(identity, session_id, after_sequence).await?;
+        let mut subscription = self.read_on(identity, session_id, after_sequence).await?;
         let session =
             SessionView { metadata: subscription.metadata().clone(), high_water: subscription.high_water() };
         let mut deliveries = Vec::new();

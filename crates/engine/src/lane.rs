@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
+use macp_counters::Gauge;
 use macp_kernel::session::Lifecycle;
 use macp_kernel::summary::Summary;
 use macp_kernel::{
@@ -27,8 +28,9 @@ use macp_wire::v1::{SessionMetadata, SessionState};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::counters::Counters;
 use crate::fanout::Tail;
-use crate::recovery::{self, Hot};
+use crate::recovery::{self, Hot, LoadError};
 use crate::sessions::Sessions;
 
 /// Most jobs that one record answers.
@@ -67,6 +69,8 @@ pub(crate) struct Lane {
     room: Semaphore,
     mailbox: Mutex<Mailbox>,
     tail: Tail,
+    /// Jobs in all mailboxes.
+    waiting: Gauge,
     /// When the lane last had something to do, in Unix milliseconds; for unloading.
     last_used: AtomicI64,
 }
@@ -79,13 +83,14 @@ struct Mailbox {
 }
 
 impl Lane {
-    pub(crate) fn new(id: SessionId, mailbox: usize) -> Self {
+    pub(crate) fn new(id: SessionId, mailbox: usize, counters: &Counters) -> Self {
         Self {
             stream: Bytes::copy_from_slice(id.as_bytes()),
             id,
             room: Semaphore::new(mailbox),
             mailbox: Mutex::new(Mailbox { jobs: VecDeque::new(), hot: None, running: false }),
             tail: Tail::default(),
+            waiting: counters.mailbox.clone(),
             last_used: AtomicI64::new(0),
         }
     }
@@ -162,6 +167,7 @@ impl Lane {
         {
             let mut mailbox = self.mailbox.lock();
             mailbox.jobs.push_back(job);
+            self.waiting.add(1);
             if mailbox.running {
                 return;
             }
@@ -202,6 +208,7 @@ impl Lane {
             *hot = mailbox.hot.take();
         }
         drop(mailbox);
+        self.waiting.add(-jobs(batch.len()));
         self.room.add_permits(batch.len());
         Some(batch)
     }
@@ -220,6 +227,7 @@ impl Drop for Running {
                 mailbox.hot = None;
                 std::mem::take(&mut mailbox.jobs)
             };
+            self.0.waiting.add(-self::jobs(jobs.len()));
             self.0.room.add_permits(jobs.len());
         }
     }
@@ -239,6 +247,11 @@ async fn run(lane: Arc<Lane>, sessions: Arc<Sessions>) {
     running.1 = true;
 }
 
+fn jobs(count: usize) -> i64 {
+    // A mailbox is bounded far below.
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// What a batch came to before it was appended.
 struct Decided {
     entries: Vec<Entry>,
@@ -248,6 +261,7 @@ struct Decided {
 }
 
 async fn run_batch(lane: &Lane, sessions: &Sessions, hot: &mut Option<Hot>, batch: Vec<Job>) {
+    sessions.counters().batches.observe(batch.len() as u64);
     for _ in 0..CONFLICT_BUDGET {
         let state = match hot {
             Some(state) => state,
@@ -341,6 +355,9 @@ async fn load(lane: &Lane, sessions: &Sessions) -> Result<Hot, Refusal> {
     let after = (published > 0).then_some(published);
     let loaded = recovery::load(sessions.store(), &lane.stream, after).await.map_err(|error| {
         tracing::error!(session = %lane.id, %error, "session cannot be loaded");
+        if matches!(error, LoadError::Divergence(_)) {
+            sessions.counters().replay_mismatches.inc();
+        }
         error.refusal()
     })?;
     if let Some(session) = &loaded.hot.session {

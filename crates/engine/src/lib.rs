@@ -18,12 +18,14 @@
 //! | when a credential ends while something is open | `expiry.rs` |
 //! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
 //! | replay under another policy | `what_if.rs` |
+//! | what is counted, what is told to the audit log | `counters.rs`, `observe.rs` |
 
 pub mod ack;
 mod admission;
 mod append_id;
 mod calls;
 mod clock;
+pub mod counters;
 mod deadlines;
 mod delivery;
 mod expiry;
@@ -34,6 +36,7 @@ mod history;
 mod lane;
 mod listing;
 mod method;
+pub mod observe;
 mod options;
 mod provided;
 mod receipt_keys;
@@ -74,6 +77,7 @@ pub use signals::{Signal, SignalWatch};
 pub use watch::{ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch};
 
 use admission::Admission;
+use counters::{Counters, Transport};
 use expiry::Standing;
 use provided::Provided;
 use receipts::Issuing;
@@ -88,6 +92,8 @@ const HEALTH_LOOK: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// By which way the calls of this handle come in.
+    transport: Transport,
 }
 
 struct Inner {
@@ -102,6 +108,7 @@ struct Inner {
     receipts: Issuing,
     /// The subscriptions and watches that each sender has open.
     streams: Arc<Places>,
+    counters: Arc<Counters>,
     draining: CancellationToken,
 }
 
@@ -117,8 +124,16 @@ impl Engine {
         options: Options,
     ) -> Result<Self, StoreError> {
         let registry = Arc::new(Registry::open(Arc::clone(&store), &options.policies).await?);
-        let sessions =
-            Sessions::open(store, Arc::clone(&clock), Arc::clone(&registry), &options.limits).await?;
+        let counters = Arc::new(Counters::default());
+        counters.learn(registry.catalog().modes());
+        let sessions = Sessions::open(
+            store,
+            Arc::clone(&clock),
+            Arc::clone(&registry),
+            &options.limits,
+            Arc::clone(&counters),
+        )
+        .await?;
         deadlines::spawn(&sessions);
         if let Some(kept) = options.retention {
             retention::spawn(&sessions, kept);
@@ -132,11 +147,24 @@ impl Engine {
             signals: Signals::default(),
             receipts: Issuing::default(),
             streams: Arc::default(),
+            counters,
             draining: CancellationToken::new(),
             options,
             clock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), transport: Transport::Direct })
+    }
+
+    /// The same engine, for calls that come in by this way. It makes a difference to what is counted and logged alone.
+    #[must_use]
+    pub fn via(&self, transport: Transport) -> Self {
+        Self { inner: Arc::clone(&self.inner), transport }
+    }
+
+    /// What was counted since the engine was opened, by all of its handles.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -61,13 +61,23 @@ impl Engine {
         let receipt = match kept {
             Some(kept) => kept,
             None => {
-                let receipt = self.issue(store, lane.stream()).await?;
-                let issuing = &self.inner.receipts;
-                issuing.keep(store, lane.stream(), receipt).await.map_err(|error| not_issued(&error))?
+                let issued = self.first(store, lane.stream()).await;
+                let counters = self.counters();
+                match (&issued, self.options().receipts.keys.signs()) {
+                    (Ok(_), true) => counters.receipts_signed.inc(),
+                    (Ok(_), false) => counters.receipts_unsigned.inc(),
+                    (Err(_), _) => counters.receipt_failures.inc(),
+                }
+                issued?
             }
         };
         let receipt_json = String::from_utf8(receipt.into()).map_err(|error| not_issued(&error))?;
         Ok(GetDecisionReceiptResponse { receipt_json })
+    }
+
+    async fn first(&self, store: &dyn LogStore, stream: &Bytes) -> Result<Bytes, Refusal> {
+        let receipt = self.issue(store, stream).await?;
+        self.inner.receipts.keep(store, stream, receipt).await.map_err(|error| not_issued(&error))
     }
 
     /// Makes the receipt of a session from its stored history.

@@ -3,10 +3,12 @@
 //! What the registries' own rules refuse is said in band, `ok = false` with a text; everything about the caller or
 //! the request as such is a refusal.
 
-use macp_kernel::{Identity, Refusal, RefusalCode};
+use macp_kernel::{Caller, Identity, Refusal, RefusalCode};
 use macp_wire::v1::*;
 
 use crate::Engine;
+use crate::method::Method;
+use crate::observe;
 use crate::registry::{self, Change, ChangeError, Promotion};
 
 impl Engine {
@@ -20,12 +22,12 @@ impl Engine {
         request: RegisterPolicyRequest,
     ) -> Result<RegisterPolicyResponse, Refusal> {
         self.require_writable_policies()?;
-        self.require_registrar(identity)?;
+        let by = self.require_registrar(identity)?;
         let descriptor = request
             .policy_descriptor
             .ok_or_else(|| Refusal::invalid_request("RegisterPolicyRequest.policy_descriptor is missing"))?;
         let outcome = match registry::admit_policy(descriptor, self.now()) {
-            Ok(admitted) => self.change(Change::RegisterPolicy(admitted)).await?,
+            Ok(admitted) => self.change(Method::RegisterPolicy, by, Change::RegisterPolicy(admitted)).await?,
             Err(error) => Err(error),
         };
         let (ok, error) = in_band(outcome);
@@ -42,8 +44,10 @@ impl Engine {
         request: UnregisterPolicyRequest,
     ) -> Result<UnregisterPolicyResponse, Refusal> {
         self.require_writable_policies()?;
-        self.require_registrar(identity)?;
-        let (ok, error) = in_band(self.change(Change::UnregisterPolicy(request.policy_id)).await?);
+        let by = self.require_registrar(identity)?;
+        let (ok, error) = in_band(
+            self.change(Method::UnregisterPolicy, by, Change::UnregisterPolicy(request.policy_id)).await?,
+        );
         Ok(UnregisterPolicyResponse { ok, error })
     }
 
@@ -56,11 +60,12 @@ impl Engine {
         identity: &Identity,
         request: RegisterExtModeRequest,
     ) -> Result<RegisterExtModeResponse, Refusal> {
-        self.require_registrar(identity)?;
+        let by = self.require_registrar(identity)?;
         let descriptor = request
             .mode_descriptor
             .ok_or_else(|| Refusal::invalid_request("RegisterExtModeRequest.mode_descriptor is missing"))?;
-        let (ok, error) = in_band(self.change(Change::RegisterMode(descriptor)).await?);
+        let (ok, error) =
+            in_band(self.change(Method::RegisterExtMode, by, Change::RegisterMode(descriptor)).await?);
         Ok(RegisterExtModeResponse { ok, error })
     }
 
@@ -73,8 +78,9 @@ impl Engine {
         identity: &Identity,
         request: UnregisterExtModeRequest,
     ) -> Result<UnregisterExtModeResponse, Refusal> {
-        self.require_registrar(identity)?;
-        let (ok, error) = in_band(self.change(Change::UnregisterMode(request.mode)).await?);
+        let by = self.require_registrar(identity)?;
+        let (ok, error) =
+            in_band(self.change(Method::UnregisterExtMode, by, Change::UnregisterMode(request.mode)).await?);
         Ok(UnregisterExtModeResponse { ok, error })
     }
 
@@ -87,17 +93,19 @@ impl Engine {
         identity: &Identity,
         request: PromoteModeRequest,
     ) -> Result<PromoteModeResponse, Refusal> {
-        self.require_registrar(identity)?;
+        let by = self.require_registrar(identity)?;
         let promotion = Promotion { mode: request.mode, promoted_name: request.promoted_mode_name };
-        Ok(match self.change(Change::PromoteMode(promotion)).await? {
+        Ok(match self.change(Method::PromoteMode, by, Change::PromoteMode(promotion)).await? {
             Ok(mode) => PromoteModeResponse { ok: true, error: String::new(), mode },
             Err(error) => PromoteModeResponse { ok: false, error, mode: String::new() },
         })
     }
 
-    fn require_registrar(&self, identity: &Identity) -> Result<(), Refusal> {
-        identity.require()?.require_registry_rights()?;
-        self.require_not_draining()
+    fn require_registrar<'i>(&self, identity: &'i Identity) -> Result<&'i Caller, Refusal> {
+        let caller = identity.require()?;
+        caller.require_registry_rights()?;
+        self.require_not_draining()?;
+        Ok(caller)
     }
 
     fn require_writable_policies(&self) -> Result<(), Refusal> {
@@ -111,17 +119,35 @@ impl Engine {
     }
 
     /// The outer error is a fault of the server, the inner one a refusal in band.
-    async fn change(&self, change: Change) -> Result<Result<String, String>, Refusal> {
+    async fn change(
+        &self,
+        call: Method,
+        by: &Caller,
+        change: Change,
+    ) -> Result<Result<String, String>, Refusal> {
+        let id = change.id().to_owned();
+        let told = |refused: Option<&str>| {
+            observe::registry_changed(call.name(), &id, by.sender.as_str(), refused);
+        };
         match self.registry().change(change).await {
-            Ok(id) => Ok(Ok(id)),
+            Ok(id) => {
+                told(None);
+                self.counters().learn(self.registry().catalog().modes());
+                Ok(Ok(id))
+            }
             Err(ChangeError::Store(error)) => {
                 tracing::error!(%error, "a registration cannot be kept");
+                told(Some("it cannot be kept"));
                 Err(Refusal::new(
                     RefusalCode::InternalError,
                     "the change could not be stored; it may be there after a restart, retry",
                 ))
             }
-            Err(refused) => Ok(Err(refused.to_string())),
+            Err(refused) => {
+                let refused = refused.to_string();
+                told(Some(&refused));
+                Ok(Err(refused))
+            }
         }
     }
 }

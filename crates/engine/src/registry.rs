@@ -58,6 +58,18 @@ pub(crate) enum Change {
     PromoteMode(Promotion),
 }
 
+impl Change {
+    /// The id that it is about.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::RegisterPolicy(policy) => &policy.policy_id,
+            Self::RegisterMode(descriptor) => &descriptor.mode,
+            Self::UnregisterPolicy(id) | Self::UnregisterMode(id) => id,
+            Self::PromoteMode(promotion) => &promotion.mode,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Promotion {
     #[prost(string, tag = "1")]

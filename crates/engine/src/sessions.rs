@@ -17,8 +17,10 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::append_id::AppendIds;
 use crate::clock::Clock;
+use crate::counters::{self, Counters, Transition};
 use crate::deadlines::Deadlines;
 use crate::lane::{self, Lane};
+use crate::observe;
 use crate::options::Limits;
 use crate::registry::Registry;
 use crate::watch::LifecycleEvent;
@@ -41,6 +43,7 @@ pub(crate) struct Sessions {
     lifecycle: broadcast::Sender<LifecycleEvent>,
     open: Places,
     append_ids: AppendIds,
+    counters: Arc<Counters>,
 }
 
 impl Sessions {
@@ -50,6 +53,7 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         registry: Arc<Registry>,
         limits: &Limits,
+        counters: Arc<Counters>,
     ) -> Result<Arc<Self>, StoreError> {
         let sessions = Self {
             store,
@@ -63,6 +67,7 @@ impl Sessions {
             lifecycle: broadcast::Sender::new(LIFECYCLE_BUFFER),
             open: Places::new(),
             append_ids: AppendIds::new(),
+            counters,
         };
         let mut after: Option<Bytes> = None;
         loop {
@@ -87,8 +92,13 @@ impl Sessions {
     fn remember(&self, summary: &Summary) {
         let id = SessionId::from_history(&summary.metadata.session_id);
         self.schedule(&id, None, summary.deadline());
-        if summary.metadata.state() == SessionState::Open {
-            self.open.reserve(&ParticipantId::from(summary.metadata.initiator.as_str()));
+        match summary.metadata.state() {
+            SessionState::Open => {
+                self.open.reserve(&ParticipantId::from(summary.metadata.initiator.as_str()));
+                self.counters.open.add(1);
+            }
+            SessionState::Suspended => self.counters.suspended.add(1),
+            _ => {}
         }
     }
 
@@ -112,6 +122,10 @@ impl Sessions {
         &self.append_ids
     }
 
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     pub(crate) fn open_sessions(&self) -> &Places {
         &self.open
     }
@@ -126,7 +140,9 @@ impl Sessions {
             return Arc::clone(lane);
         }
         let mut lanes = self.lanes.write();
-        let lane = lanes.entry(id.clone()).or_insert_with(|| Arc::new(Lane::new(id.clone(), self.mailbox)));
+        let lane = lanes
+            .entry(id.clone())
+            .or_insert_with(|| Arc::new(Lane::new(id.clone(), self.mailbox, &self.counters)));
         Arc::clone(lane)
     }
 
@@ -214,6 +230,7 @@ impl Sessions {
         } else if !was_open && is_open {
             self.open.reserve(&session.binding.initiator);
         }
+        self.count(session, before, entries);
         if self.lifecycle.receiver_count() == 0 {
             return;
         }
@@ -228,6 +245,38 @@ impl Sessions {
                 drop(self.lifecycle.send(event));
             }
         }
+    }
+}
+
+impl Sessions {
+    fn count(&self, session: &Session, before: Option<Lifecycle>, entries: &[Entry]) {
+        self.counters.moved(before, session.lifecycle);
+        let binding = &session.binding;
+        for entry in entries {
+            let Some(transition) = transition_of(entry, session) else { continue };
+            let lived = counters::lived(binding.started_at, entry.at);
+            self.counters.transition(&binding.mode, transition, lived);
+            if session.lifecycle.is_terminal() && transition.ends() {
+                observe::session_ended(session, entry);
+            }
+        }
+    }
+}
+
+/// What an entry did to the session, where it stands after all of them.
+fn transition_of(entry: &Entry, session: &Session) -> Option<Transition> {
+    use macp_kernel::Fact;
+    match &entry.fact {
+        Fact::Started(_) => None,
+        Fact::Accepted(accepted) => accepted.resolution.is_some().then_some(Transition::Resolve),
+        Fact::Suspended { .. } => Some(Transition::Suspend),
+        // A resumption at which a cap was passed ends the session, and nothing follows it.
+        Fact::Resumed { .. } if session.lifecycle == Lifecycle::Expired && entry.at == session.last_at => {
+            Some(Transition::Expire)
+        }
+        Fact::Resumed { .. } => Some(Transition::Resume),
+        Fact::Cancelled { .. } => Some(Transition::Cancel),
+        Fact::Expired { .. } => Some(Transition::Expire),
     }
 }
 

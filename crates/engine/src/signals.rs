@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use macp_kernel::envelope::{Sealed, check_ambient_payload};
 use macp_kernel::{Acceptance, Caller, Refusal, RefusalCode, UnixMillis};
-use macp_limits::Place;
 use macp_wire::v1::{Envelope, SessionState};
 use tokio::sync::broadcast;
 
+use crate::counters::Counters;
 use crate::delivery::Delivery;
+use crate::watch::Stay;
 
 /// Signals that a watcher may be behind before it is told that it lagged.
 const BUFFER: usize = 1024;
@@ -56,15 +57,16 @@ impl Signals {
         self.0.receiver_count()
     }
 
-    pub(crate) fn watch(&self, place: Place) -> SignalWatch {
-        SignalWatch { signals: self.0.subscribe(), _place: place }
+    pub(crate) fn watch(&self, counters: &Arc<Counters>, stay: Stay) -> SignalWatch {
+        SignalWatch { signals: self.0.subscribe(), counters: Arc::clone(counters), _stay: stay }
     }
 }
 
 /// A watch on ambient envelopes from now on.
 pub struct SignalWatch {
     signals: broadcast::Receiver<Signal>,
-    _place: Place,
+    counters: Arc<Counters>,
+    _stay: Stay,
 }
 
 impl SignalWatch {
@@ -73,7 +75,7 @@ impl SignalWatch {
     /// # Errors
     /// `STREAM_LAGGED` when the watcher was too slow; the watch is then over.
     pub async fn next(&mut self) -> Result<Signal, Refusal> {
-        receive(&mut self.signals, "WatchSignals").await
+        receive(&mut self.signals, "WatchSignals", &self.counters).await
     }
 }
 
@@ -81,13 +83,19 @@ impl SignalWatch {
 pub(crate) async fn receive<T: Clone>(
     receiver: &mut broadcast::Receiver<T>,
     watch: &str,
+    counters: &Counters,
 ) -> Result<T, Refusal> {
     match receiver.recv().await {
         Ok(event) => Ok(event),
-        Err(broadcast::error::RecvError::Lagged(missed)) => Err(Refusal::new(
-            RefusalCode::StreamLagged,
-            format!("this {watch} stream was too slow and missed {missed} events; watch again and reconcile"),
-        )),
+        Err(broadcast::error::RecvError::Lagged(missed)) => {
+            counters.lagged.inc();
+            Err(Refusal::new(
+                RefusalCode::StreamLagged,
+                format!(
+                    "this {watch} stream was too slow and missed {missed} events; watch again and reconcile"
+                ),
+            ))
+        }
         // The sender lives in the engine, which the watcher's transport holds.
         Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
     }

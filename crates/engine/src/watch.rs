@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use macp_counters::Held;
 use macp_kernel::summary::Summary;
 use macp_kernel::{Refusal, UnixMillis};
 use macp_limits::Place;
@@ -28,6 +29,12 @@ const PAGE: usize = 256;
 /// A start may be appended this long before it is published, in milliseconds; only such sessions can come twice.
 const PUBLISH_MARGIN_MS: i64 = 60_000;
 
+/// What a watch holds for as long as it is open: a place among those of its sender, and one in the count of all.
+pub(crate) struct Stay {
+    pub(crate) _place: Place,
+    pub(crate) _held: Held,
+}
+
 /// A change of a session's lifecycle, shared by all watchers.
 #[derive(Clone, Debug)]
 pub(crate) struct LifecycleEvent {
@@ -47,7 +54,7 @@ pub struct SessionWatch {
     ready: VecDeque<SessionMetadata>,
     /// Sessions of the sync whose live CREATED may still come.
     recent: HashSet<String>,
-    _place: Place,
+    _stay: Stay,
 }
 
 struct Sync {
@@ -55,7 +62,7 @@ struct Sync {
 }
 
 impl SessionWatch {
-    pub(crate) fn new(sessions: &Arc<Sessions>, shown: Shown, place: Place) -> Self {
+    pub(crate) fn new(sessions: &Arc<Sessions>, shown: Shown, stay: Stay) -> Self {
         Self {
             // Before the first look at the store, so that nothing falls between.
             events: sessions.lifecycle_events(),
@@ -65,7 +72,7 @@ impl SessionWatch {
             sync: Some(Sync { after: None }),
             ready: VecDeque::new(),
             recent: HashSet::new(),
-            _place: place,
+            _stay: stay,
         }
     }
 
@@ -84,7 +91,7 @@ impl SessionWatch {
                 self.read_page().await?;
                 continue;
             }
-            let event = receive(&mut self.events, "WatchSessions").await?;
+            let event = receive(&mut self.events, "WatchSessions", self.sessions.counters()).await?;
             if !self.shown.includes(&event.session) {
                 continue;
             }
@@ -161,11 +168,11 @@ impl<T> Hint<T> {
 }
 
 /// `WatchModeRegistry`
-pub struct ModeRegistryWatch(Hint<u64>);
+pub struct ModeRegistryWatch(Hint<u64>, #[expect(dead_code, reason = "counts while it is there")] Held);
 
 impl ModeRegistryWatch {
-    pub(crate) fn new(registry: &Registry, clock: Arc<dyn Clock>) -> Self {
-        Self(Hint::new(registry.mode_changes(), clock))
+    pub(crate) fn new(registry: &Registry, clock: Arc<dyn Clock>, held: Held) -> Self {
+        Self(Hint::new(registry.mode_changes(), clock), held)
     }
 
     /// The next hint; the first comes at once.
@@ -183,13 +190,13 @@ impl ModeRegistryWatch {
 pub struct PolicyWatch {
     hint: Hint<u64>,
     registry: Arc<Registry>,
-    _place: Place,
+    _stay: Stay,
 }
 
 impl PolicyWatch {
-    pub(crate) fn new(registry: &Arc<Registry>, clock: Arc<dyn Clock>, place: Place) -> Self {
+    pub(crate) fn new(registry: &Arc<Registry>, clock: Arc<dyn Clock>, stay: Stay) -> Self {
         let hint = Hint::new(registry.policy_changes(), clock);
-        Self { hint, registry: Arc::clone(registry), _place: place }
+        Self { hint, registry: Arc::clone(registry), _stay: stay }
     }
 
     /// The full set of policies: at once, then after each change.
@@ -207,11 +214,11 @@ impl PolicyWatch {
 }
 
 /// `WatchRoots`
-pub struct RootsWatch(Hint<Roots>);
+pub struct RootsWatch(Hint<Roots>, #[expect(dead_code, reason = "counts while it is there")] Held);
 
 impl RootsWatch {
-    pub(crate) fn new(changes: watch::Receiver<Roots>, clock: Arc<dyn Clock>) -> Self {
-        Self(Hint::new(changes, clock))
+    pub(crate) fn new(changes: watch::Receiver<Roots>, clock: Arc<dyn Clock>, held: Held) -> Self {
+        Self(Hint::new(changes, clock), held)
     }
 
     /// The next hint; the first comes at once.

@@ -8,8 +8,10 @@ use macp_auth::Tickets;
 use macp_engine::{Engine, Options as EngineOptions, SystemClock};
 use macp_transport_ws::Sockets;
 use macp_wire::v1::TransportEndpoint;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::cli::RunError;
 use crate::config::layers::Layers;
 use crate::config::{Config, Storage};
@@ -17,18 +19,34 @@ use crate::connection::Serving;
 use crate::gate::Gate;
 use crate::jwks::Fetcher;
 use crate::listener::Listener;
+use crate::logging::Told;
+use crate::metrics::{Connections, Metrics};
 use crate::refresh::Refresher;
+use crate::reload::Changes;
+use crate::routes::Observed;
 use crate::shutdown::Signals;
 use crate::tls::Tls;
 use crate::{demo, routes, storage};
 
+/// Connections of the operators' listener: a few scrapers and probes.
+const ADMIN_CONNECTIONS: usize = 64;
+
 /// Runs the gateway until a signal ends it.
 ///
-/// `layers` is where the configuration is from.
-pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result<ExitCode, RunError> {
+/// `layers` is where the configuration is from, `told` what its operators are told by.
+pub(crate) async fn run(
+    config: Config,
+    layers: Layers,
+    is_demo: bool,
+    told: Told,
+) -> Result<ExitCode, RunError> {
     let mut signals = Signals::install()?;
     let grpc = Listener::bind(config.grpc_addr, "MACP_BIND_ADDR").await?;
     let http = Listener::bind(config.http_addr, "MACP_HTTP_BIND_ADDR").await?;
+    let admin = match config.admin_addr {
+        Some(addr) => Some(Listener::bind(addr, "MACP_ADMIN_BIND_ADDR").await?),
+        None => None,
+    };
     let store = storage::open(&config.storage)?;
     let options = EngineOptions {
         limits: config.limits.clone(),
@@ -42,7 +60,7 @@ pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result
         retention: config.retention,
         ..EngineOptions::default()
     };
-    let engine = Engine::open(store, Arc::new(SystemClock), options)
+    let engine = Engine::open(store.log, Arc::new(SystemClock), options)
         .await
         .map_err(|error| RunError::start("the store cannot be read", error))?;
     warn_of_open_doors(&config);
@@ -56,14 +74,20 @@ pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result
         let refresher = Refresher::new(layers, &config, &engine)?;
         tokio::spawn(refresher.run(engine.draining().clone()));
     }
+    if let Some(audit) = told.audit.clone() {
+        tokio::spawn(reopen_on_hangup(audit, Changes::of([])?));
+    }
     let connections = TaskTracker::new();
     let sockets = Sockets::new();
     let tickets = Arc::new(Tickets::new());
     let gate = Arc::new(Gate::new(config.peers.clone()));
+    let counted = Connections::default();
+    let metrics = Metrics::new(&engine, store.embedded, &sockets, &counted, told.audit.clone());
+    let observed = Observed { metrics, connections: counted };
     let (grpc_addr, http_addr) = (grpc.addr(), http.addr());
     let mut accepting = Vec::new();
     for listener in [grpc, http] {
-        let routes = routes::of(&config, &engine, &sockets, &tickets, listener.addr());
+        let routes = routes::of(&config, &engine, &sockets, &tickets, &observed, listener.addr());
         let serving = Serving {
             routes,
             tls: tls.clone(),
@@ -77,6 +101,19 @@ pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result
             config.max_connections,
             connections.clone(),
         )));
+    }
+    if let Some(admin) = admin {
+        tracing::info!(admin_addr = %admin.addr(), "serving metrics and health for operators");
+        // To the very end: what a drain does is seen here. Its connections are not waited for.
+        let serving = Serving {
+            routes: routes::admin(&engine, &observed),
+            tls: None,
+            gate: Arc::new(Gate::new(config.peers.clone())),
+            deadlines: config.deadlines,
+            max_concurrent_streams: config.max_concurrent_streams,
+            draining: CancellationToken::new(),
+        };
+        tokio::spawn(admin.run(Arc::new(serving), ADMIN_CONNECTIONS, TaskTracker::new()));
     }
     tracing::info!(%grpc_addr, %http_addr, tls = config.tls.is_some(), version = env!("CARGO_PKG_VERSION"), "serving gRPC, HTTP and WebSocket on both");
     if is_demo {
@@ -103,7 +140,18 @@ pub(crate) async fn run(config: Config, layers: Layers, is_demo: bool) -> Result
         }
         code = signals.next() => return Ok(code),
     }
-    Ok(ExitCode::SUCCESS)
+    tokio::select! {
+        () = told.finish() => Ok(ExitCode::SUCCESS),
+        code = signals.next() => Ok(code),
+    }
+}
+
+/// For logrotate: the audit log goes on in a new file once the old one was moved away.
+async fn reopen_on_hangup(audit: Arc<Audit>, mut changes: Changes) {
+    loop {
+        changes.next().await;
+        audit.reopen();
+    }
 }
 
 /// Where the manifest says that clients reach the server: the public URL if there is one, else the addresses that the

@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::layers::{self, Layers};
 use crate::config::{Config, ConfigErrors, DEFAULT_DATA_DIR, document};
-use crate::logging::LogFormat;
+use crate::logging::{LogFormat, Told};
 use crate::{app, demo, log, logging, policies};
 
 /// MACP over gRPC, HTTP and WebSocket in one binary.
@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: Arguments, layers: Result<Layers, ConfigErrors>) ->
     let layers = layers?;
     let lookup = |name: &str| layers.value(name);
     if let Command::Log(command) = &command {
-        logging::init(LOG_LEVEL, LogFormat::Text);
+        logging::init(LOG_LEVEL, LogFormat::Text, Vec::new());
         let configured = lookup("MACP_DATA_DIR").unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned());
         return log::run(command, configured.as_ref());
     }
@@ -107,13 +107,16 @@ pub(crate) fn run(arguments: Arguments, layers: Result<Layers, ConfigErrors>) ->
         layers.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         return Ok(say("the configuration is usable\n"));
     }
-    logging::init(if is_demo { DEMO_LEVEL } else { LOG_LEVEL }, config.log_format);
-    layers.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| RunError::start("the async runtime cannot start", error))?;
-    runtime.block_on(app::run(config, layers, is_demo))
+    let told = {
+        let _within = runtime.enter();
+        Told::start(if is_demo { DEMO_LEVEL } else { LOG_LEVEL }, &config)?
+    };
+    layers.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    runtime.block_on(app::run(config, layers, is_demo, told))
 }
 
 /// Prints a result. A reader that has gone away, as of `| head`, is no fault.

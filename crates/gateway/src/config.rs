@@ -18,6 +18,7 @@ use macp_auth::Origins;
 use macp_engine::{Agents, Limits, ReceiptOptions, Roots, Visibility};
 use macp_kernel::policy::Policy;
 
+use crate::audit::AuditLog;
 use crate::gate::PeerLimits;
 use crate::logging::LogFormat;
 use crate::peers::Networks;
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) http_addr: SocketAddr,
     /// TLS on both listeners (`MACP_TLS_*`); plaintext if there is none.
     pub(crate) tls: Option<TlsFiles>,
+    /// The listener for metrics and health alone, if there is one (`MACP_ADMIN_BIND_ADDR`).
+    pub(crate) admin_addr: Option<SocketAddr>,
     /// Where sessions are kept.
     pub(crate) storage: Storage,
     /// How long a session that is over stays there (`MACP_SESSION_DISK_RETENTION_SECS`); for ever if there is none.
@@ -89,6 +92,10 @@ pub(crate) struct Config {
     pub(crate) receipts: ReceiptOptions,
     /// Whether gRPC reflection is served (`MACP_GRPC_REFLECTION`).
     pub(crate) reflection: bool,
+    /// Where the audit log goes (`MACP_AUDIT_LOG`).
+    pub(crate) audit_log: AuditLog,
+    /// Where traces are sent (`MACP_OTLP_ENDPOINT`), if the standard's variables do not say it.
+    pub(crate) otlp: Option<String>,
     /// How logs are written (`MACP_LOG_FORMAT`).
     pub(crate) log_format: LogFormat,
 }
@@ -267,6 +274,7 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         grpc_addr,
         http_addr,
         tls,
+        admin_addr: admin_addr(reader, [grpc_addr, http_addr]),
         storage: storage(reader),
         retention: retention(reader),
         limits,
@@ -308,10 +316,29 @@ fn assemble(reader: &mut Reader<'_>) -> Option<Config> {
         visibility: visibility(reader),
         receipts: receipts::read(reader),
         reflection: reader.flag("MACP_GRPC_REFLECTION"),
+        audit_log: match reader.text("MACP_AUDIT_LOG").as_deref() {
+            None | Some("off") => AuditLog::Off,
+            Some("stdout") => AuditLog::Stdout,
+            Some(path) => AuditLog::File(path.into()),
+        },
+        otlp: otlp(reader),
         log_format: log_format(reader),
         // Last, because there is none when it is at fault: what else is wrong is known by now.
         auth: auth::read(reader, insecure, has_client_certificates)?,
     })
+}
+
+/// The reference server's name for it is taken as well.
+fn admin_addr(reader: &mut Reader<'_>, others: [SocketAddr; 2]) -> Option<SocketAddr> {
+    let name =
+        ["MACP_ADMIN_BIND_ADDR", "MACP_METRICS_ADDR"].into_iter().find(|name| reader.text(name).is_some())?;
+    let addr = reader.address(name, "");
+    if addr.port() != 0 && others.contains(&addr) {
+        reader
+            .errors
+            .push(format!("{name}={addr} is the address of another listener; give it one of its own"));
+    }
+    Some(addr)
 }
 
 /// As with the reference server, 0 means for ever.
@@ -347,6 +374,15 @@ fn visibility(reader: &mut Reader<'_>) -> Visibility {
             Visibility::Own
         }
     }
+}
+
+fn otlp(reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.text("MACP_OTLP_ENDPOINT")?;
+    let scheme = text.parse::<http::Uri>().ok().and_then(|uri| uri.scheme_str().map(str::to_owned));
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        reader.errors.push(format!("MACP_OTLP_ENDPOINT={text:?} is not a URL like http://127.0.0.1:4318"));
+    }
+    Some(text)
 }
 
 fn log_format(reader: &mut Reader<'_>) -> LogFormat {

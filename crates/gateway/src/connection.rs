@@ -80,16 +80,19 @@ pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
     let meter = gate.meter(address, &held);
     let io = Watched::new(stream, Arc::clone(&presence), meter, version == Version::Two);
     let presence_of = Arc::clone(&presence);
+    let connections = serving.routes.connections.clone();
     let caller = Caller { serving: Arc::clone(&serving), address, held, certificate, presence: presence_of };
     let service = service_fn(move |request| caller.clone().answer(request));
     let max_streams = serving.max_concurrent_streams;
     let result = match version {
         Version::One => {
+            let _counted = connections.http1();
             let connection = http1().serve_connection(TokioIo::new(io), service).with_upgrades();
             let shut_down = http1::UpgradeableConnection::graceful_shutdown;
             supervise(connection, shut_down, &serving, &presence, true).await
         }
         Version::Two => {
+            let _counted = connections.http2();
             let connection = http2(max_streams).serve_connection(TokioIo::new(io), service);
             let shut_down = http2::Connection::graceful_shutdown;
             supervise(connection, shut_down, &serving, &presence, false).await
@@ -195,7 +198,8 @@ impl Caller {
         let Serving { routes, gate, .. } = &*serving;
         let in_flight = InFlight::begin(&presence);
         let upgrades = request.headers().contains_key(http::header::UPGRADE);
-        let held = match gate.behind_proxy(request.headers(), address) {
+        let client = gate.behind_proxy(request.headers(), address);
+        let held = match client {
             None => held,
             Some(client) => match gate.enter_behind_proxy(client, upgrades) {
                 Ok(held) => held,
@@ -211,7 +215,7 @@ impl Caller {
         if let Some(place) = held.clone().filter(|_| upgrades) {
             request.extensions_mut().insert(KeptAlong::new(place));
         }
-        let Ok(response) = routes.clone().answer(request).await;
+        let Ok(response) = routes.clone().answer(request, client.unwrap_or(address)).await;
         Ok(response.map(|body| Answer::new(body, in_flight, held)))
     }
 }

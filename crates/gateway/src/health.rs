@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: for load balancers and supervisors, who have no credential.
+//! `/livez`, `/readyz` and `/healthz`: for load balancers and supervisors, who have no credential.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -7,12 +7,17 @@ use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use macp_engine::Engine;
 
-/// The two paths. They are at the root whatever the public URL is: probes do not come through the proxy.
+/// The paths. They are at the root whatever the public URL is: probes do not come through the proxy.
 pub(crate) fn router(engine: &Engine) -> Router {
-    let engine = engine.clone();
+    let ready = || {
+        let engine = engine.clone();
+        get(|| async move { readiness(&engine) })
+    };
     Router::new()
         .route("/livez", get(|| async { answer(StatusCode::OK, "live") }))
-        .route("/readyz", get(|| async move { readiness(&engine) }))
+        .route("/readyz", ready())
+        // For those who know one path only: whether to send requests here.
+        .route("/healthz", ready())
 }
 
 /// The same verdict as `grpc.health.v1` gives.

@@ -6,19 +6,15 @@ use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use macp_auth::KeySet;
 use macp_engine::{Clock, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunError;
 use crate::config::JwksSource;
+use crate::outgoing::{self, Client, reasons};
 
-/// Time to connect, and for a whole attempt.
-const CONNECT: Duration = Duration::from_secs(3);
+/// Time for a whole attempt.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// First and longest pause after an attempt that failed; it doubles in between.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -29,34 +25,13 @@ const MAX_BYTES: usize = 1 << 20;
 /// Fetches one key set.
 pub(crate) struct Fetcher {
     source: JwksSource,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Empty<Bytes>>,
 }
 
 impl Fetcher {
     /// Reads the machine's list of certificate authorities.
     pub(crate) fn new(source: JwksSource) -> Result<Self, RunError> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(CONNECT));
-        let builder = HttpsConnectorBuilder::new();
-        let builder = if source.url.scheme_str() == Some("https") {
-            builder.with_native_roots().map_err(|error| {
-                RunError::start(
-                    "MACP_AUTH_JWKS_URL needs the machine's certificate authorities (SSL_CERT_FILE)",
-                    error,
-                )
-            })?
-        } else {
-            // Nothing is trusted where nothing is to be verified.
-            builder.with_tls_config(
-                rustls::ClientConfig::builder()
-                    .with_root_certificates(rustls::RootCertStore::empty())
-                    .with_no_client_auth(),
-            )
-        };
-        let connector = builder.https_or_http().enable_http1().wrap_connector(connector);
-        // Attempts are minutes apart, and no answer depends on a connection that an issuer has let go of.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client = outgoing::client(&source.url, "MACP_AUTH_JWKS_URL")?;
         Ok(Self { source, client })
     }
 
@@ -115,16 +90,4 @@ impl Fetcher {
         let text = std::str::from_utf8(&body).map_err(|_| "the answer is not UTF-8".to_owned())?;
         KeySet::from_json(text).map_err(|error| format!("the answer {error}"))
     }
-}
-
-/// An error with its causes: hyper's own text says only which step failed.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -71,6 +71,7 @@ impl Listener {
                     });
                 }
                 Err(refusal) => {
+                    serving.routes.connections.refused();
                     tracing::debug!(peer = %Peer::from(address), why = %refusal.message, "a connection is refused");
                     if let Some(place) = serving.gate.refuse() {
                         let tls = serving.tls.clone();

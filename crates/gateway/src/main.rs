@@ -1,6 +1,7 @@
 //! `macp-gateway`: parse the command line, build, run, drain, exit.
 
 mod app;
+mod audit;
 mod cli;
 mod client;
 mod config;
@@ -13,6 +14,8 @@ mod jwks;
 mod listener;
 mod log;
 mod logging;
+mod metrics;
+mod outgoing;
 mod peers;
 mod policies;
 mod presence;
@@ -24,6 +27,7 @@ mod shutdown;
 mod sniff;
 mod storage;
 mod tls;
+mod traces;
 mod watched;
 mod web;
 

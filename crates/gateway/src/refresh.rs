@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use macp_auth::{Authenticator, Origins, StaticTokens};
-use macp_engine::{Agents, Engine, Roots};
+use macp_engine::{Agents, Engine, Roots, observe};
 use macp_kernel::policy::Policy;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +111,7 @@ impl Refresher {
         let count = roots.len();
         if self.engine.replace_roots(roots) {
             tracing::info!(count, "other roots are in place");
+            observe::list_replaced("roots", count);
         }
     }
 
@@ -118,6 +119,7 @@ impl Refresher {
         let count = agents.len();
         if self.engine.replace_agents(agents) {
             tracing::info!(count, "other agents' manifests are in place");
+            observe::list_replaced("agents' manifests", count);
         }
     }
 
@@ -134,6 +136,7 @@ impl Refresher {
             Ok((0, 0)) => {}
             Ok((new, gone)) => {
                 tracing::info!(count = policies.len(), new, gone, "other policies are in place");
+                observe::list_replaced("policies", policies.len());
             }
             Err(error) => tracing::error!("MACP_POLICIES_DIR: {error}; the policies from before stay"),
         }
@@ -161,12 +164,14 @@ impl Refresher {
             gone,
             "other tokens are in place; what those that are gone had opened ends"
         );
+        observe::list_replaced("tokens", count);
     }
 
     fn origins(&self, origins: &Origins) {
         if origins.list() != self.origins.list() {
             self.origins.replace(origins);
             tracing::info!(count = origins.list().len(), "other origins are in place");
+            observe::list_replaced("origins", origins.list().len());
         }
     }
 }

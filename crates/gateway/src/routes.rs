@@ -1,24 +1,29 @@
 //! Everything that one listener answers: gRPC, HTTP, WebSocket and the page, on the same routes; plain gRPC past them.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use macp_auth::Tickets;
-use macp_engine::Engine;
+use macp_engine::{Engine, observe};
 use macp_kernel::Refusal;
 use macp_transport_grpc::Native;
 use macp_transport_ws::Sockets;
 use tower::ServiceExt as _;
+use tracing::{Instrument as _, Span};
 
 use crate::config::{Config, PublicUrl};
-use crate::{client, health, reference, web};
+use crate::metrics::{Connections, Metrics};
+use crate::{client, health, reference, traces, web};
 
 /// What a listener answers with.
 #[derive(Clone)]
@@ -26,23 +31,66 @@ pub(crate) struct Routes {
     /// Everything.
     all: Router,
     /// What needs no routing.
-    grpc: Native,
+    grpc: Option<Native>,
+    /// Where the listener's connections are counted.
+    pub(crate) connections: Connections,
 }
 
 /// A body of either way.
-pub(crate) type Body = Either<macp_transport_grpc::Body, axum::body::Body>;
+type Plain = Either<macp_transport_grpc::Body, axum::body::Body>;
+/// The same, or within the span of its request.
+pub(crate) type Body = Either<Plain, Spanned>;
 
 impl Routes {
-    /// The answer to a request.
+    /// The answer to a request from this address.
     pub(crate) async fn answer(
         self,
         request: hyper::Request<Incoming>,
+        peer: IpAddr,
     ) -> Result<hyper::Response<Body>, Infallible> {
-        let Self { all, mut grpc } = self;
-        if grpc.takes(&request) {
+        if !observe::is_traced() {
+            return Ok(self.route(request).await?.map(Either::Left));
+        }
+        let span = traces::request_span(&request, peer);
+        let response = self.route(request).instrument(span.clone()).await?;
+        traces::answered(&span, response.status());
+        Ok(response.map(|body| Either::Right(Spanned { body, span })))
+    }
+
+    async fn route(self, request: hyper::Request<Incoming>) -> Result<hyper::Response<Plain>, Infallible> {
+        let Self { all, grpc, .. } = self;
+        if let Some(mut grpc) = grpc.filter(|grpc| grpc.takes(&request)) {
             return Ok(grpc.call(request).await.map(Either::Left));
         }
         Ok(all.oneshot(request).await?.map(Either::Right))
+    }
+}
+
+/// A body that is polled within a span: what a stream does later belongs to its request, which lasts as long.
+pub(crate) struct Spanned {
+    body: Plain,
+    span: Span,
+}
+
+impl http_body::Body for Spanned {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let Self { body, span } = &mut *self;
+        let _entered = span.enter();
+        Pin::new(body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -52,6 +100,7 @@ pub(crate) fn of(
     engine: &Engine,
     sockets: &Sockets,
     tickets: &Arc<Tickets>,
+    observed: &Observed,
     addr: SocketAddr,
 ) -> Routes {
     let authenticator = Arc::new(config.auth.authenticator.clone());
@@ -107,14 +156,32 @@ pub(crate) fn of(
             let unknown = unknown.clone();
             async move { unknown_path(request, unknown).await }
         });
-    Routes { all, grpc }
+    let all = match config.admin_addr {
+        Some(_) => all,
+        None => all.merge(observed.metrics.router()),
+    };
+    Routes { all, grpc: Some(grpc), connections: observed.connections.clone() }
+}
+
+/// What is told to operators, and where it is counted.
+pub(crate) struct Observed {
+    /// The scrape.
+    pub(crate) metrics: Metrics,
+    /// The connections of all listeners but the operators' own.
+    pub(crate) connections: Connections,
+}
+
+/// The routes of the operators' own listener: metrics and health, and nothing else.
+pub(crate) fn admin(engine: &Engine, observed: &Observed) -> Routes {
+    let all = health::router(engine).merge(observed.metrics.router());
+    Routes { all, grpc: None, connections: Connections::default() }
 }
 
 /// A refusal in the language of the request, whatever it asks for.
 pub(crate) fn refused(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Body> {
     let response = macp_transport_grpc::refused(headers, refusal)
         .unwrap_or_else(|| macp_transport_http::refused(headers, refusal));
-    response.map(Either::Right)
+    response.map(|body| Either::Left(Either::Right(body)))
 }
 
 /// A gRPC client is told in its own language that there is no such service.

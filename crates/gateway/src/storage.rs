@@ -12,12 +12,20 @@ use macp_store::{LogStore, MemoryStore};
 use crate::cli::RunError;
 use crate::config::Storage;
 
+/// An opened store.
+pub(crate) struct Store {
+    /// As the engine knows it.
+    pub(crate) log: Arc<dyn LogStore>,
+    /// The same with what is told of it to operators, if it is on a disk.
+    pub(crate) embedded: Option<Arc<EmbeddedStore>>,
+}
+
 /// Opens the store. Blocks while a journal is read back.
-pub(crate) fn open(storage: &Storage) -> Result<Arc<dyn LogStore>, RunError> {
+pub(crate) fn open(storage: &Storage) -> Result<Store, RunError> {
     match storage {
         Storage::Memory => {
             tracing::warn!("sessions are kept in memory only (MACP_MEMORY_ONLY=1) and end with this process");
-            Ok(Arc::new(MemoryStore::new()))
+            Ok(Store { log: Arc::new(MemoryStore::new()), embedded: None })
         }
         Storage::Directory(directory) => {
             let store = EmbeddedStore::open(directory, Options::default()).map_err(|error| {
@@ -30,7 +38,8 @@ pub(crate) fn open(storage: &Storage) -> Result<Arc<dyn LogStore>, RunError> {
                 )
             })?;
             tracing::info!(directory = %directory.display(), "sessions are kept on disk");
-            Ok(Arc::new(store))
+            let store = Arc::new(store);
+            Ok(Store { log: Arc::clone(&store) as Arc<dyn LogStore>, embedded: Some(store) })
         }
     }
 }

@@ -48,6 +48,7 @@ use std::time::Duration;
 use axum::middleware::{from_fn_with_state, map_request};
 use macp_auth::Authenticator;
 use macp_engine::Engine;
+use macp_engine::counters::Transport;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
@@ -84,6 +85,7 @@ impl Default for Options {
 /// Everything of the binding as one router, gRPC-Web included. It has no fallback, so that it can be merged with
 /// others; see [`unknown_service`].
 pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> axum::Router {
+    let engine = engine.via(Transport::Grpc);
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     let origins = options.origins.clone();
     let within = options.message_timeout;
@@ -98,6 +100,7 @@ pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Option
 /// The protocol's service alone, for gRPC requests that need no routing: an addition to [`router()`], which answers them as
 /// well.
 pub fn native(engine: Engine, authenticator: Arc<Authenticator>, message_timeout: Duration) -> Native {
+    let engine = engine.via(Transport::Grpc);
     let limits = MessageLimits::new(engine.options().limits.max_payload_bytes);
     Native::new(protocol(engine, authenticator, limits), limits, message_timeout)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt as _, stream};
 use http::Extensions;
 use macp_auth::Authenticator;
-use macp_engine::{Engine, Method};
-use macp_kernel::Identity;
+use macp_engine::{Engine, Method, observe};
+use macp_kernel::{Identity, Refusal};
 use macp_wire::v1;
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
@@ -34,7 +34,14 @@ impl Service {
     }
 
     async fn identify(&self, method: Method, metadata: &MetadataMap, extensions: &Extensions) -> Identity {
-        metadata::identify(&self.authenticator, method, metadata, extensions).await
+        let identity = metadata::identify(&self.authenticator, method, metadata, extensions).await;
+        observe::identified(&identity);
+        identity
+    }
+
+    fn refuse(&self, method: Method, refusal: &Refusal) -> Status {
+        self.engine.refused(method.name(), "", refusal);
+        status::refused(refusal)
     }
 
     /// Opens a `StreamSession`: a bad credential is refused before any frame is read, and the stream is answered
@@ -51,7 +58,7 @@ impl Service {
         let limits = self.limits;
         let frames = frames.map_err(move |status| limits.explain_status(status));
         let identity = self.identify(Method::StreamSession, &metadata, &extensions).await;
-        identity.require().map_err(|refusal| status::refused(&refusal))?;
+        identity.require().map_err(|refusal| self.refuse(Method::StreamSession, &refusal))?;
         let session = SessionStream::new(self.engine.clone(), identity, frames, input_end);
         let frames = stream::unfold(session, |mut session| async move {
             let frame = session.next().await?;
@@ -81,7 +88,7 @@ macro_rules! service {
                         self.limits.check_answer(answer.encoded_len())?;
                         Ok(answer)
                     });
-                    answer.map(Response::new).map_err(|refusal| status::refused(&refusal))
+                    answer.map(Response::new).map_err(|refusal| self.refuse(Method::$unary, &refusal))
                 }
             )*
             $(
@@ -96,9 +103,9 @@ macro_rules! service {
                     match self.engine.$open(&identity).await {
                         Ok(events) => {
                             let expiry = self.engine.expiry(&identity);
-                            Ok(Response::new(watch::responses(self.engine.clone(), expiry, events)))
+                            Ok(Response::new(watch::responses(self.engine.clone(), Method::$watch, expiry, events)))
                         }
-                        Err(refusal) => Err(status::refused(&refusal)),
+                        Err(refusal) => Err(self.refuse(Method::$watch, &refusal)),
                     }
                 }
             )*

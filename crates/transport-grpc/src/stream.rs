@@ -8,7 +8,7 @@
 //! frames and which end the stream (RFC-MACP-0006 §3.2).
 
 use futures_util::StreamExt;
-use macp_engine::{Engine, Event, Expiry, Subscription, ack};
+use macp_engine::{Engine, Event, Expiry, Method, Subscription, ack};
 use macp_kernel::envelope::core_type;
 use macp_kernel::{Acceptance, Identity, Refusal, RefusalCode};
 use macp_wire::v1::{Envelope, GetSessionRequest, MacpError, SessionState, StreamSessionRequest};
@@ -114,7 +114,10 @@ where
                 self.ended = true;
                 match end {
                     End::Done => None,
-                    End::Refused(refusal) => Some(Err(status::refused(&refusal))),
+                    End::Refused(refusal) => {
+                        self.note(&refusal);
+                        Some(Err(status::refused(&refusal)))
+                    }
                     End::Transport(status) => Some(Err(status)),
                 }
             }
@@ -232,8 +235,16 @@ where
             Ok(_) => Ok(None),
             Err(refusal) if ends_stream(refusal.code) => Err(refusal),
             Err(refusal) if self.is_of_another_mode(&refusal, &message_type, &mode) => Err(refusal),
-            Err(refusal) => Ok(Some(StreamFrame::error(ack::error(&refusal, &session_id, &message_id)))),
+            Err(refusal) => {
+                self.note(&refusal);
+                Ok(Some(StreamFrame::error(ack::error(&refusal, &session_id, &message_id))))
+            }
         }
+    }
+
+    fn note(&self, refusal: &Refusal) {
+        let session_id = self.bound.as_deref().unwrap_or_default();
+        self.engine.refused(Method::StreamSession.name(), session_id, refusal);
     }
 
     /// Has the engine decide. Progress about a session is ambient there and no session is looked up for it; on a
@@ -274,6 +285,7 @@ where
             }
             // Names neither session nor message: to a caller that may not read it, it does not exist.
             Err(refusal) if refusal.code == RefusalCode::Forbidden => {
+                self.engine.refused(Method::StreamSession.name(), &session_id, &refusal);
                 Ok(Some(StreamFrame::error(MacpError {
                     code: refusal.code.name().to_owned(),
                     message: refusal.message,

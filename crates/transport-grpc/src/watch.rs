@@ -3,7 +3,9 @@
 use std::pin::Pin;
 
 use futures_util::stream;
-use macp_engine::{Engine, Expiry, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch};
+use macp_engine::{
+    Engine, Expiry, Method, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch,
+};
 use macp_kernel::Refusal;
 use macp_wire::v1::{
     WatchModeRegistryResponse, WatchPoliciesResponse, WatchRootsResponse, WatchSessionsResponse,
@@ -27,17 +29,28 @@ pub(crate) trait Watch: Send + 'static {
 }
 
 /// Pulls a watch until it refuses, its caller's credential ends or the server drains. There is no buffer here: the watch's own is the bound.
-pub(crate) fn responses<W: Watch>(engine: Engine, expiry: Expiry, watch: W) -> ResponseStream<W::Response> {
-    Box::pin(stream::unfold(Some((engine, expiry, watch)), |state| async move {
+pub(crate) fn responses<W: Watch>(
+    engine: Engine,
+    method: Method,
+    expiry: Expiry,
+    watch: W,
+) -> ResponseStream<W::Response> {
+    Box::pin(stream::unfold(Some((engine, expiry, watch)), move |state| async move {
         let (engine, mut expiry, mut watch) = state?;
         tokio::select! {
             // First the drain, so that a busy watch cannot outlive it.
             biased;
             () = engine.draining().cancelled() => Some((Err(status::draining()), None)),
-            refusal = expiry.reached() => Some((Err(status::refused(&refusal)), None)),
+            refusal = expiry.reached() => {
+                engine.refused(method.name(), "", &refusal);
+                Some((Err(status::refused(&refusal)), None))
+            }
             next = watch.next() => Some(match next {
                 Ok(response) => (Ok(response), Some((engine, expiry, watch))),
-                Err(refusal) => (Err(status::refused(&refusal)), None),
+                Err(refusal) => {
+                    engine.refused(method.name(), "", &refusal);
+                    (Err(status::refused(&refusal)), None)
+                }
             }),
         }
     }))

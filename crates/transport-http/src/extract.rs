@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use macp_auth::{ClientCertificate, Credentials, bearer};
+use macp_engine::observe;
 use macp_kernel::{Identity, Refusal, RefusalCode};
 
 use crate::page;
@@ -24,7 +25,9 @@ pub(crate) async fn identity(head: &Parts, app: &App) -> Result<Identity, Refusa
         },
         (Some(_), Some(_)) => return Err(one_header()),
     };
-    Ok(app.authenticator.authenticate(&Credentials { bearer, token: None, certificate }).await)
+    let identity = app.authenticator.authenticate(&Credentials { bearer, token: None, certificate }).await;
+    observe::identified(&identity);
+    Ok(identity)
 }
 
 fn one_header() -> Refusal {

@@ -38,6 +38,7 @@ use axum::routing::MethodRouter;
 use http::HeaderMap;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
+use macp_engine::counters::Transport;
 use macp_kernel::Refusal;
 
 pub use macp_auth::Origins;
@@ -51,6 +52,7 @@ use routes::App;
 ///
 /// Unknown paths are the business of whoever owns the fallback; see [`fallback`].
 pub fn router(engine: Engine, authenticator: Arc<Authenticator>, options: Options) -> Router {
+    let engine = engine.via(Transport::Http);
     let origins = options.cors_origins.clone();
     routes::all(App { engine, authenticator, options }).layer(from_fn_with_state(origins, cors::decorate))
 }

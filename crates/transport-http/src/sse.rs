@@ -111,7 +111,10 @@ impl<S: Source> Pull<S> {
         let step = tokio::select! {
             biased;
             // Before the source, for the same reason.
-            refusal = self.expiry.reached() => Step::Last(error_event(&refusal, "")),
+            refusal = self.expiry.reached() => {
+                self.engine.refused("event stream", "", &refusal);
+                Step::Last(error_event(&refusal, ""))
+            }
             step = self.source.next() => step,
             () = draining.cancelled() => Step::End,
             () = silence => Step::Event(KEEPALIVE),

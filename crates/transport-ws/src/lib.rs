@@ -31,6 +31,7 @@ use axum::Router;
 use axum::routing::get;
 use macp_auth::Authenticator;
 use macp_engine::Engine;
+use macp_engine::counters::Transport;
 
 pub use options::{Options, Timing};
 pub use sockets::{KeptAlong, Sockets};
@@ -48,6 +49,7 @@ pub fn router(
     options: Options,
     sockets: Sockets,
 ) -> Router {
+    let engine = engine.via(Transport::WebSocket);
     let prefix = options.prefix.trim_end_matches('/').to_owned();
     let shared = Arc::new(Shared { engine, authenticator, options, sockets });
     let mut router = Router::new().route(PATH, get(upgrade::upgrade));

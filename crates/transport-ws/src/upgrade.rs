@@ -15,10 +15,11 @@ use http::{HeaderName, HeaderValue, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use macp_auth::{Authenticator, ClientCertificate, Credentials, Page};
-use macp_engine::{Engine, ack};
+use macp_engine::{Engine, ack, observe};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::activity::{Activity, Watched};
 use crate::close::Close;
@@ -41,6 +42,8 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 /// The same when the server drains, which one client that says nothing must not delay.
 const LINGER_TIME_OF_DRAIN: Duration = Duration::from_millis(250);
 const LINGER_BYTES: u64 = 16 << 20;
+/// What stands for a connection that ended without a close frame (RFC 6455 §7.4.1).
+const NO_FRAME: u16 = 1006;
 
 /// What every upgrade needs.
 pub(crate) struct Shared {
@@ -65,10 +68,12 @@ pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request)
     let sockets = shared.sockets.clone();
     let certificate = head.extensions.remove();
     let socket = serve(shared, on_upgrade, handshake, identity, certificate);
-    sockets.spawn(async move {
+    let socket = async move {
         socket.await;
         drop(kept);
-    });
+    };
+    // What is asked on the socket belongs to the request that has opened it.
+    sockets.spawn(socket.in_current_span());
     response
 }
 
@@ -83,19 +88,20 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
             Denied::Host => "this Host is not served on a loopback listener",
             Denied::Origin => "this Origin may not connect; the server's list of origins does not have it",
         };
-        refuse(&Refusal::forbidden(why))
+        refuse(engine, &Refusal::forbidden(why))
     })?;
     let handshake = handshake::read(head.version, uri, headers).map_err(|refused| match refused {
         Refused::NotWebSocket => Box::new(upgrade_required(head.version)),
-        Refused::Malformed(why) => refuse(&Refusal::invalid_request(why)),
+        Refused::Malformed(why) => refuse(engine, &Refusal::invalid_request(why)),
     })?;
     if engine.draining().is_cancelled() {
-        return Err(refuse(&unavailable("the server is shutting down; connect again later")));
+        return Err(refuse(engine, &unavailable("the server is shutting down; connect again later")));
     }
     if sockets.len() >= options.max_connections {
-        return Err(refuse(&unavailable(
-            "too many WebSockets are open (MACP_WS_MAX_CONNECTIONS); connect again later",
-        )));
+        return Err(refuse(
+            engine,
+            &unavailable("too many WebSockets are open (MACP_WS_MAX_CONNECTIONS); connect again later"),
+        ));
     }
     let certificate = head.extensions.get::<ClientCertificate>();
     let identity = match &handshake.credential {
@@ -115,10 +121,13 @@ async fn admit(shared: &Shared, head: &Parts) -> Result<(Handshake, Identity), B
         Credential::Bad(why) => Identity::rejected(*why),
     };
     match identity {
-        Identity::Known(_) => Ok((handshake, identity)),
-        Identity::Rejected(refusal) => Err(refuse(&refusal)),
+        Identity::Known(_) => {
+            observe::identified(&identity);
+            Ok((handshake, identity))
+        }
+        Identity::Rejected(refusal) => Err(refuse(engine, &refusal)),
         Identity::Anonymous => {
-            Err(refuse(&Refusal::new(RefusalCode::Unauthenticated, "the credential is empty")))
+            Err(refuse(engine, &Refusal::new(RefusalCode::Unauthenticated, "the credential is empty")))
         }
     }
 }
@@ -128,7 +137,8 @@ fn unavailable(why: &str) -> Refusal {
 }
 
 /// A refusal as the HTTP binding writes it.
-fn refuse(refusal: &Refusal) -> Box<Response> {
+fn refuse(engine: &Engine, refusal: &Refusal) -> Box<Response> {
+    engine.refused("upgrade", "", refusal);
     let mut body = br#"{"error":"#.to_vec();
     macp_wire::json::write(&ack::error(refusal, "", ""), &mut body);
     body.push(b'}');
@@ -191,10 +201,17 @@ fn serve(
     identity: Identity,
     certificate: Option<ClientCertificate>,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let sockets = shared.sockets.clone();
     let opening = Box::pin(open(shared, on_upgrade, handshake, identity, certificate));
     async move {
         let Some(mut connection) = opening.await else { return };
+        sockets.count_open();
         let end = connection.run().await;
+        match end {
+            End::Close(close) => sockets.count_close(close.code(), true),
+            End::PeerClosed(code) => sockets.count_close(code, false),
+            End::Lost => sockets.count_close(NO_FRAME, false),
+        }
         Box::pin(close(connection, end)).await;
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use macp_auth::{Authenticator, ClientCertificate, Credentials};
-use macp_engine::{Engine, ack};
+use macp_engine::{Engine, Method, ack};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::gateway::v1::server_frame::Body;
 use macp_wire::gateway::v1::{Call, Subscribed, Topic, Watching};
@@ -130,10 +130,15 @@ impl Work {
         let (engine, identity, encoding) = (self.engine.clone(), Arc::clone(&self.identity), self.encoding);
         let max_out = self.max_out;
         self.start(async move {
+            let method = Method::from_name(&call.method);
+            let refuse = |refusal: &Refusal| {
+                engine.refused(method.map_or("call", Method::name), "", refusal);
+                refusal_frame(encoding, &id, refusal)
+            };
             let frame = match call::run(&engine, &identity, encoding, &id, call).await {
                 Ok(frame) if frame.len() <= max_out => frame,
-                Ok(frame) => refusal_frame(encoding, &id, &too_large(frame.len())),
-                Err(CallFault::Refused(refusal)) => refusal_frame(encoding, &id, &refusal),
+                Ok(frame) => refuse(&too_large(frame.len())),
+                Err(CallFault::Refused(refusal)) => refuse(&refusal),
                 Err(CallFault::Malformed(reason)) => {
                     return Done::Malformed(Malformed { id, reason, cost: CALL_COST }).into();
                 }

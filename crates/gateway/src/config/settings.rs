@@ -64,6 +64,11 @@ settings! {
         : MACP_BIND_ADDR = "127.0.0.1:50051";
         /// Address of the listener with the conventional HTTP port.
         : MACP_HTTP_BIND_ADDR = "127.0.0.1:8080";
+        /// Address of a listener for operators, with `/metrics` and the health probes and nothing else. Set, `/metrics` is
+        /// not on the other listeners. It has no TLS and asks for no credential, and serves until the process ends.
+        : MACP_ADMIN_BIND_ADDR;
+        /// The reference server's name for `MACP_ADMIN_BIND_ADDR`, which wins over it.
+        : MACP_METRICS_ADDR;
         /// Where clients reach the HTTP binding, if that is not the listener's address: an absolute URL without a
         /// trailing slash. Its path is a prefix under which every route is served, too; it is told in the manifest.
         : MACP_HTTP_PUBLIC_URL;
@@ -210,6 +215,12 @@ settings! {
     "Operation" {
         /// Seconds that a shutdown waits for what is in flight.
         : MACP_SHUTDOWN_DRAIN_SECS = "10";
+        /// Where the audit log goes ([operations.md](operations.md#audit-log)): `off`, `stdout`, or a file, which is
+        /// opened again on SIGHUP.
+        : MACP_AUDIT_LOG = "off";
+        /// Base address of an OpenTelemetry collector for traces, by OTLP over HTTP
+        /// ([operations.md](operations.md#traces)): `http://127.0.0.1:4318`. Wins over `OTEL_EXPORTER_OTLP_ENDPOINT`.
+        : MACP_OTLP_ENDPOINT;
         /// `text`, or `json` for one object a line. `RUST_LOG` filters, as `RUST_LOG=info,macp_engine=debug`.
         : MACP_LOG_FORMAT = "text";
     }

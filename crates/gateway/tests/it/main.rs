@@ -12,6 +12,7 @@ mod hostile;
 mod jwt;
 mod keepalive;
 mod log_commands;
+mod metrics;
 mod origins;
 mod parity;
 mod process;

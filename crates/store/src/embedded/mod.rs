@@ -39,7 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use faults::Faults;
 pub use format::is_store;
 pub use options::{OpenError, Options};
-pub use shared::Stats;
+pub use shared::{Commits, Stats};
 pub use verify::{Exported, Finding, Verified, Verify, first_link, next_link};
 
 use crate::error::{AppendError, StoreError};
@@ -126,6 +126,18 @@ impl EmbeddedStore {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// How large its commits were, and how long they took.
+    #[must_use]
+    pub fn commits(&self) -> &Commits {
+        &self.shared.measured
+    }
+
+    /// Jobs that wait for the writer thread.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.line.queued()
     }
 
     /// Checks every stream; see [`Verify`]. Blocking, to be called outside of the async runtime.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use macp_counters::Histogram;
 use parking_lot::RwLock;
 
 use super::lock::Lock;
@@ -24,6 +25,42 @@ pub struct Stats {
     pub failures: u64,
 }
 
+/// Records in a commit.
+const BATCH: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096];
+/// Nanoseconds, from 50 us to 5 s.
+const COMMIT_TIME: &[u64] = &[
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    5_000_000_000,
+];
+
+/// How large commits were, and how long they took.
+#[derive(Debug)]
+pub struct Commits {
+    /// Records in each commit that held any.
+    pub records: Histogram,
+    /// Nanoseconds that a commit took with its data sync.
+    pub time: Histogram,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self { records: Histogram::new(BATCH), time: Histogram::new(COMMIT_TIME) }
+    }
+}
+
 pub(super) struct Shared {
     /// Where the table engine keeps its files.
     pub(super) tables_dir: PathBuf,
@@ -36,6 +73,7 @@ pub(super) struct Shared {
     appends: AtomicU64,
     bytes: AtomicU64,
     failures: AtomicU64,
+    pub(super) measured: Commits,
     /// Last, so that it is released after the tables are closed.
     _lock: Lock,
 }
@@ -52,6 +90,7 @@ impl Shared {
             appends: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            measured: Commits::default(),
             _lock: lock,
         }
     }
@@ -80,6 +119,9 @@ impl Shared {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.appends.fetch_add(appends, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if appends > 0 {
+            self.measured.records.observe(appends);
+        }
     }
 
     pub(super) fn failed(&self) {

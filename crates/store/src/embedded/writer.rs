@@ -66,6 +66,11 @@ impl Line {
         self.waiting.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Jobs that the writer thread has not taken yet.
+    pub(super) fn queued(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Commits a lone job here and now, or gives it back for the writer thread. For threads of a multi-thread
     /// runtime.
     pub(super) fn commit_alone(&self, job: Job) -> Option<Job> {
@@ -178,11 +183,13 @@ impl Committer {
     fn commit(&mut self, tables: &Tables, changes: Option<Changes>) -> Result<(), String> {
         let faults = self.shared.options.faults.as_deref();
         faults.map_or(Ok(()), Faults::before_commit).map_err(|error| error.to_string())?;
+        let begun = Instant::now();
         match changes {
             Some(changes) => tables.commit(changes),
             None => tables.probe(),
         }
         .map_err(|error| error.to_string())?;
+        self.shared.measured.time.observe_time(begun.elapsed());
         faults.map_or(Ok(()), Faults::after_commit).map_err(|error| error.to_string())?;
         self.unacknowledged = tables.next_commit();
         Ok(())

@@ -7,6 +7,7 @@ use axum::routing::MethodRouter;
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderValue, StatusCode};
 use macp_auth::Page;
+use macp_engine::observe;
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::v1::SessionState;
 
@@ -141,6 +142,7 @@ async fn identify(
         return Ok((identity, pass));
     }
     let identity = beside(app.options.tickets.redeem(ticket, page, now));
+    observe::identified(&identity);
     let caller = identity.require()?;
     let pass = app.options.tickets.pass(caller, page, session_id)?;
     let pass = Pass::held(&app.engine, &app.options.tickets, pass);

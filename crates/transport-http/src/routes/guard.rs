@@ -34,6 +34,9 @@ pub(super) async fn guarded(
              same message_id",
         )),
     };
+    if let Failure::Coded { refusal, session_id, .. } = &failure {
+        app.engine.refused(what, session_id, refusal);
+    }
     failure.response(style, Limit::messages(&app.engine.options().limits))
 }
 

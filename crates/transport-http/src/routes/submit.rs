@@ -1,7 +1,7 @@
 //! Submitting one envelope: whatever is decided about it is an Ack, with status 200.
 
 use axum::response::Response;
-use macp_engine::ack;
+use macp_engine::{Method, ack};
 use macp_kernel::envelope::core_type;
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, EnvelopeFault};
@@ -22,6 +22,7 @@ pub(super) async fn submit(
         Ok(envelope) => envelope,
         Err(fault) => {
             let refusal = Refusal::invalid_envelope(fault.message);
+            app.engine.refused(Method::Send.name(), &fault.session_id, &refusal);
             return answer(ack::refused(&fault.message_id, &fault.session_id, &refusal), None);
         }
     };

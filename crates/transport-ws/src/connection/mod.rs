@@ -59,8 +59,8 @@ pub(crate) struct Setup {
 pub(crate) enum End {
     /// The server closes it.
     Close(Close),
-    /// The peer closed it.
-    PeerClosed,
+    /// The peer closed it, with this code.
+    PeerClosed(u16),
     /// The transport broke or does not move.
     Lost,
 }

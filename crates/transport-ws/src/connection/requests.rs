@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use futures_util::{Sink, Stream};
-use macp_engine::ack;
+use macp_engine::{ack, observe};
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::gateway::v1::server_frame::Body as Answer;
 use macp_wire::gateway::v1::{Authenticated, Pong, Unsubscribed, Unwatched};
@@ -17,6 +17,9 @@ use crate::outbox::{CALL_COST, Out};
 use crate::streams::{Busy, Generation, Key};
 use crate::work::{Done, refusal_frame};
 
+/// What stands for a close frame without a code (RFC 6455 §7.4.1).
+const NO_CODE: u16 = 1005;
+
 impl<S> Connection<S>
 where
     S: Sink<Message, Error = Error> + Stream<Item = Result<Message, Error>> + Unpin,
@@ -29,7 +32,10 @@ where
             (Message::Text(_) | Message::Binary(_), _) => {
                 return ControlFlow::Break(End::Close(Close::WrongKind));
             }
-            (Message::Close(_), _) => return ControlFlow::Break(End::PeerClosed),
+            (Message::Close(frame), _) => {
+                let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
+                return ControlFlow::Break(End::PeerClosed(code));
+            }
             // Pings are answered below this layer, and raw frames are never read.
             (Message::Ping(_) | Message::Pong(_) | Message::Frame(_), _) => return ControlFlow::Continue(()),
         };
@@ -126,6 +132,7 @@ where
                 let sender = new.sender.to_string();
                 self.authenticate_by = None;
                 self.expiry = self.work.engine().expiry(&identity);
+                observe::identified(&identity);
                 self.work.set_identity(identity);
                 self.answer(id, Answer::Authenticated(Authenticated { sender }));
                 return ControlFlow::Continue(());
@@ -146,6 +153,7 @@ where
 
     /// Takes the end of the connection's credential.
     pub(super) fn expired(&mut self, refusal: &Refusal) -> ControlFlow<End> {
+        self.note("connection", "", refusal);
         self.outbox.push(Out::unasked(refusal_frame(self.encoding, "", refusal)));
         ControlFlow::Break(End::Close(Close::Unauthenticated))
     }
@@ -162,8 +170,14 @@ where
             return self.given_up(id);
         }
         let error = match key {
-            Key::Session(session_id) => ack::error(refusal, session_id, ""),
-            Key::Topic(_) => ack::error(refusal, "", ""),
+            Key::Session(session_id) => {
+                self.note("subscribe", session_id, refusal);
+                ack::error(refusal, session_id, "")
+            }
+            Key::Topic(_) => {
+                self.note("watch", "", refusal);
+                ack::error(refusal, "", "")
+            }
         };
         self.answer(id, Answer::Error(error));
     }
@@ -194,12 +208,14 @@ where
             Ok(_) => Refusal::invalid_envelope(message),
             Err(unauthenticated) => unauthenticated,
         };
+        self.note("Send", session_id, &refusal);
         self.answer(id, Answer::Ack(ack::refused(message_id, session_id, &refusal)));
     }
 
     /// Answers a message that is no frame, or a frame that cannot be meant.
     fn malformed(&mut self, malformed: &Malformed) -> ControlFlow<End> {
         let refusal = Refusal::invalid_request(malformed.reason.clone());
+        self.note("frame", "", &refusal);
         let frame = refusal_frame(self.encoding, &malformed.id, &refusal);
         self.outbox.push(Out::answer(frame, malformed.cost));
         if self.faults.record(Instant::now()) {
@@ -209,7 +225,12 @@ where
     }
 
     fn refuse(&mut self, id: &str, refusal: &Refusal) {
+        self.note("frame", "", refusal);
         self.outbox.push(Out::answer(refusal_frame(self.encoding, id, refusal), 1));
+    }
+
+    pub(super) fn note(&self, call: &str, session_id: &str, refusal: &Refusal) {
+        self.work.engine().refused(call, session_id, refusal);
     }
 
     fn answer(&mut self, id: &str, body: Answer) {

@@ -80,6 +80,7 @@ where
                 RefusalCode::Unauthenticated,
                 "no credential came in time; present one on the upgrade or in an authenticate frame",
             );
+            self.note("connection", "", &refusal);
             self.outbox.push(Out::unasked(refusal_frame(self.encoding, "", &refusal)));
             return ControlFlow::Break(End::Close(Close::Unauthenticated));
         }

@@ -349,7 +349,7 @@ async fn what_was_sent_before_the_close_counts() {
         client.say(json!({"send": {"envelope": proposal(&session, &format!("p{n}"))}}));
     }
     client.say_raw(Message::Close(None));
-    assert_eq!(client.ended().await, End::PeerClosed);
+    assert_eq!(client.ended().await, End::PeerClosed(1005));
     let mut other = connect(&engine, "agent://a").await;
     let subscribed = other.ask("subscribed", json!({"subscribe": {"session_id": session}})).await;
     assert_eq!(subscribed["high_water_sequence"], 6);
