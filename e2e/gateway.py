@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -95,9 +96,14 @@ def accepts(address: str) -> bool:
         return False
 
 
-def serves_discovery(address: str) -> bool:
-    """Whether the discovery document is served at HOST:PORT."""
-    connection = http.client.HTTPConnection(address, timeout=2)
+def serves_discovery(address: str, tls: bool = False) -> bool:
+    """Whether the discovery document is served at HOST:PORT, in the clear or with any certificate."""
+    if tls:
+        # Who is there is not the question here.
+        context = ssl._create_unverified_context()  # noqa: S323
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(address, timeout=2, context=context)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=2)
     try:
         connection.request("GET", "/.well-known/macp.json")
         return connection.getresponse().status == 200
@@ -187,7 +193,7 @@ class Gateway:
     def _wait_until_ready(self) -> None:
         assert self._process
         deadline = time.monotonic() + READY_WITHIN
-        while not (accepts(self.grpc) and serves_discovery(self.http)):
+        while not (accepts(self.grpc) and serves_discovery(self.http, "MACP_TLS_CERT_PATH" in self._settings)):
             if (code := self._process.poll()) is not None:
                 raise EarlyExit(f"the gateway ended with {code} before it was ready")
             if time.monotonic() > deadline:
