@@ -90,7 +90,12 @@ def proxy(name: str, upstream: str) -> Iterator[str]:
             yield address
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(SOON)
+            except subprocess.TimeoutExpired:
+                # Some wait for clients that are still there.
+                process.kill()
+                process.wait()
 
 
 def post(address: str, method: str, body: dict) -> http.client.HTTPResponse:

@@ -31,8 +31,9 @@ const PING_ANSWER: Duration = Duration::from_secs(20);
 const MAX_HEADER_LIST: u32 = 16 << 10;
 /// Bytes that one HTTP/2 stream may have waiting to be sent; slow readers hold no more than this.
 const MAX_SEND_BUFFER: usize = 64 << 10;
-/// Reset streams that a client may leave unhandled before it counts as an attack.
-const MAX_PENDING_RESETS: usize = 20;
+/// Reset streams that a client may leave unhandled before it counts as an attack. More than the library's 20, which clients
+/// reach that give up many calls at once; how many there are over time is counted in `frames.rs`.
+const MAX_PENDING_RESETS: usize = 200;
 /// How long a drain waits for the first request of a connection, which may be on its way or begun; and how long one that
 /// leaves has to say so.
 const UNASKED: Duration = Duration::from_millis(500);
