@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use macp_auth::ClientCertificate;
 use rustls::pki_types::pem::PemObject as _;
@@ -24,8 +23,6 @@ use crate::cli::RunError;
 use crate::reload::Changes;
 use crate::sniff::Version;
 
-/// How long a handshake may take, from the accepted connection to the client's last word.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What is negotiated, the first that the client has, too. A client that offers neither is told so by TLS; one that
 /// negotiates nothing may speak either.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -90,13 +87,10 @@ impl Tls {
         Ok(Self(current))
     }
 
-    /// Shakes hands, within a deadline.
+    /// Shakes hands. The caller sets the deadline.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Opened> {
         let config = Arc::clone(&self.0.borrow());
-        let accepted = TlsAcceptor::from(config).accept(stream);
-        let stream = tokio::time::timeout(HANDSHAKE, accepted).await.map_err(|_| {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {HANDSHAKE:?}"))
-        })??;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
         let session = stream.get_ref().1;
         let negotiated = match session.alpn_protocol() {
             Some(b"h2") => Some(Version::Two),
