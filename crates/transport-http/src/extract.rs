@@ -116,7 +116,13 @@ fn no_position() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use macp_auth::Authenticator;
+    use macp_engine::testing::memory_engine;
+
     use super::*;
+    use crate::options::Options;
 
     fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect()
@@ -177,7 +183,16 @@ mod tests {
 
     #[tokio::test]
     async fn only_one_bearer_is_a_credential() {
-        let dev = Authenticator::dev();
+        let app = App {
+            engine: memory_engine().await,
+            authenticator: Arc::new(Authenticator::dev()),
+            options: Options::new(10),
+        };
+        let head = |headers: HeaderMap| {
+            let (mut head, ()) = http::Request::new(()).into_parts();
+            head.headers = headers;
+            head
+        };
         for (values, known) in [
             (&["Bearer agent://a"][..], true),
             (&["Basic eDp5"], false),
@@ -185,10 +200,10 @@ mod tests {
             (&["Bearer a", "Bearer a"], false),
             (&[], false),
         ] {
-            let identity = identity(&headers(AUTHORIZATION, values), &dev).await;
+            let identity = identity(&head(headers(AUTHORIZATION, values)), &app).await;
             assert_eq!(matches!(identity, Ok(Identity::Known(_))), known, "{values:?}");
         }
         let token = headers(HeaderName::from_static("x-macp-token"), &["agent://a"]);
-        assert_eq!(identity(&token, &dev).await, Ok(Identity::Anonymous));
+        assert_eq!(identity(&head(token), &app).await, Ok(Identity::Anonymous));
     }
 }
