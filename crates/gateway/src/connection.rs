@@ -205,6 +205,7 @@ impl Caller {
             Some(client) => match gate.enter_behind_proxy(client, upgrades) {
                 Ok(held) => held,
                 Err(refusal) => {
+                    routes.connections.refused();
                     let response = refused(request.headers(), &refusal);
                     return Ok(response.map(|body| Answer::new(body, in_flight, None)));
                 }

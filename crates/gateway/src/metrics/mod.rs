@@ -56,7 +56,7 @@ impl Connections {
         self.0.one.count()
     }
 
-    /// Counts a connection that a limit does not let in.
+    /// Counts a connection that a limit does not let in, or a request of a client behind a proxy that would be one.
     pub(crate) fn refused(&self) {
         self.0.refused.inc();
     }
