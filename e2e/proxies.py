@@ -263,6 +263,14 @@ def discovery(_: Gateway) -> None:
     assert f"https://{NAME}" in uris and f"wss://{NAME}/macp/v1/ws" in uris, uris
 
 
+def metrics(_: Gateway) -> None:
+    """Metrics are for the machine itself, and not for whoever comes through the proxy"""
+    expect(request("GET", "/metrics").status, 404, "/metrics at the proxy")
+    admin = http.client.HTTPConnection("127.0.0.1", 9464, timeout=SOON)
+    admin.request("GET", "/metrics")
+    expect(admin.getresponse().status, 200, "/metrics at the address of the settings")
+
+
 def sizes(_: Gateway) -> None:
     """The largest payload goes through, and more is refused by the gateway and not by the proxy"""
     session = start()
@@ -342,7 +350,7 @@ def inside(name: str, idle: float) -> int:
     settle()
     addresses = ("127.0.0.1:50051", "127.0.0.1:8080")
     with Gateway({"MACP_CONFIG": "/etc/macp-gateway/gateway.toml"}, addresses=addresses) as gateway, proxy(name) as log:
-        checks = (discovery, sizes, grpc_calls, grpc_web, origins, tickets, streams(idle))
+        checks = (discovery, metrics, sizes, grpc_calls, grpc_web, origins, tickets, streams(idle))
         failed = run(gateway, *checks)
         if failed:
             print(f"---- {name} ----", log.read_text(errors="replace")[-4000:], sep="\n", file=sys.stderr)

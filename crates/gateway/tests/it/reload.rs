@@ -114,16 +114,20 @@ async fn is_good(gateway: &Gateway, token: &str) -> bool {
     Http::agent(gateway.http, token).call("ListSessions", &json!({})).await.is_ok()
 }
 
-/// Changes something five times; all watches are told each time, and promptly unless the machine is busy.
-async fn told_promptly(hints: &mut [Hints], mut change: impl AsyncFnMut(usize)) {
+/// Changes something until all watches are told promptly, which is at once unless the machine is busy with other things;
+/// they are told each time. How many changes that took.
+async fn told_promptly(hints: &mut [Hints], mut change: impl AsyncFnMut(usize)) -> usize {
     let mut fastest = Duration::MAX;
-    for round in 0..5 {
+    for round in 1..=20 {
         let began = Instant::now();
         change(round).await;
         join_all(hints.iter_mut().map(Hints::next)).await;
         fastest = fastest.min(began.elapsed());
+        if fastest < PROMPT {
+            return round;
+        }
     }
-    assert!(fastest < PROMPT, "{}: told after {fastest:?} at best", hints[0].place);
+    panic!("{}: told after {fastest:?} at best", hints[0].place);
 }
 
 #[tokio::test]
@@ -131,15 +135,15 @@ async fn changes_are_told_on_every_transport() {
     let files = Files::new();
     let gateway = files.serve().await;
     let mut told = Hints::everywhere(&gateway, "", "WatchRoots").await;
-    told_promptly(&mut told, async |round| files.roots(&[&format!("file:///{round}")])).await;
-    assert_eq!(roots(&gateway).await, ["file:///4"]);
+    let last = told_promptly(&mut told, async |round| files.roots(&[&format!("file:///{round}")])).await;
+    assert_eq!(roots(&gateway).await, [format!("file:///{last}")]);
 
     let mut told = Hints::everywhere(&gateway, "t", "WatchPolicies").await;
-    told_promptly(&mut told, async |round| {
+    let last = told_promptly(&mut told, async |round| {
         files.policy(&format!("policy.n{round}"), &format!("policies/n{round}.json"));
     })
     .await;
-    assert_eq!(policies(&gateway, "t").await.len(), 6);
+    assert_eq!(policies(&gateway, "t").await.len(), 1 + last);
     std::fs::remove_file(files.path("policies/1.json")).unwrap();
     join_all(told.iter_mut().map(Hints::next)).await;
     assert!(!policies(&gateway, "t").await.contains(&"policy.first".to_owned()));
