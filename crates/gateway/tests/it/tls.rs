@@ -35,7 +35,7 @@ struct Secure {
     files: Files,
     directory: TempDir,
     /// Where the authority of clients is.
-    _clients: Option<TempDir>,
+    clients: Option<TempDir>,
 }
 
 impl Secure {
@@ -45,7 +45,7 @@ impl Secure {
         let (files, first) = (Files::within(directory.path()), authority.server());
         files.write(&first);
         let gateway = Gateway::with(&[&files.settings(), settings].concat()).await;
-        Self { gateway, authority, first, files, directory, _clients: None }
+        Self { gateway, authority, first, files, directory, clients: None }
     }
 
     fn dialer(&self, alpn: &[&str]) -> Dialer {
@@ -269,7 +269,7 @@ async fn with_clients(mode: &str, settings: Settings<'_>) -> (Secure, Authority)
     std::fs::write(&file, clients.pem()).unwrap();
     let ca = [("MACP_TLS_CLIENT_CA_PATH", file.to_str().unwrap()), ("MACP_TLS_CLIENT_AUTH", mode)];
     let secure = Secure::start(&[&ca, settings].concat()).await;
-    (Secure { _clients: Some(directory), ..secure }, clients)
+    (Secure { clients: Some(directory), ..secure }, clients)
 }
 
 impl Secure {
@@ -349,6 +349,28 @@ async fn without_a_good_certificate_nobody_gets_in_where_one_is_required() {
     }
     let mut agent = Http::agent(secure.as_client(&nameless).await[0], "");
     assert_eq!(agent.call("ListSessions", &json!({})).await.unwrap_err(), "UNAUTHENTICATED");
+    secure.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn authorities_of_clients_are_replaced_and_connections_stay() {
+    let (secure, old) = with_clients("required", &[]).await;
+    let new = Authority::new("clients");
+    let [before, after] = [&old, &new].map(|authority| authority.client("whatever", &[ALICE]));
+    let port = secure.as_client(&before).await[0];
+    let mut socket = Ws::agent(port, "").connect().await.unwrap();
+    let file = secure.clients.as_ref().unwrap().path().join("clients.pem");
+    std::fs::write(&file, new.pem()).unwrap();
+    secure.gateway.logs("were read again").await;
+    works("the new authority", &mut Http::agent(secure.as_client(&after).await[0], "")).await;
+    assert!(matches!(socket.ask(Ask::Ping(Ping {})).await, Answer::Pong(_)));
+    let agent = Http::agent(port, "");
+    let request = agent.post("ListSessions").body(whole("{}")).unwrap();
+    assert!(agent.ask(request).await.is_err(), "the old authority is no longer trusted");
+    std::fs::write(&file, "nothing").unwrap();
+    let line = secure.gateway.logs("MACP_TLS_CLIENT_CA_PATH").await;
+    assert!(line.contains("holds no certificate"), "{line}");
+    works("the one before", &mut Http::agent(secure.as_client(&after).await[0], "")).await;
     secure.gateway.stop().await;
 }
 
