@@ -365,7 +365,7 @@ def collector_is_away(gateway: Gateway) -> None:
     text = get(admin, "/metrics")[1].encode()
     began = time.monotonic()
     expect(gateway.stop(), 0, "exit code")
-    assert time.monotonic() - began < 12, "the shutdown waited for the collector"
+    assert time.monotonic() - began < 8, "the shutdown waited for the collector"
     said = {"metrics": text, "spans": collector.raw, "audit log": audit.read_bytes() + gateway.output().encode()}
     for token in (*TOKENS.values(), UNKNOWN):
         for form in (token.encode(), base64.b64encode(token.encode()), base64.urlsafe_b64encode(token.encode())):

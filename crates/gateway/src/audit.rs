@@ -46,7 +46,7 @@ const QUEUE: usize = 8192;
 /// How often suppressed events are told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Time for the last lines at the end.
-const CLOSE: Duration = Duration::from_secs(2);
+const CLOSE: Duration = Duration::from_millis(500);
 /// Bytes of a client's text that a line holds.
 const MAX_TEXT: usize = 256;
 /// Refusals of one kind that are written at once, and in a second.

@@ -29,8 +29,9 @@ use crate::outgoing::{self, Client, reasons};
 
 /// Time for one export, connecting included.
 const EXPORT: Duration = Duration::from_secs(10);
-/// How long a shutdown waits for the spans that are not sent yet.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How long a shutdown waits, after the drain, for the spans that are not sent yet: little enough to fit with the drain of
+/// the example settings into the ten seconds that containers are given.
+const FLUSH: Duration = Duration::from_secs(1);
 /// Largest answer of a collector.
 const MAX_ANSWER: usize = 1 << 20;
 /// The standard's variables for the address; the first one wins.
