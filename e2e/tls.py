@@ -41,6 +41,8 @@ SOCKETS = 2_000
 AT_ONCE = 50
 #: How soon a new certificate is seen after its file was written.
 SEEN_WITHIN = 10.0
+#: What the log says about files that cannot be used.
+REFUSED = "cannot be used; those before stay in use"
 
 
 class Authority:
@@ -244,9 +246,10 @@ class Checks:
         # Nothing that can be read as a pair, and the key of another one.
         cert, key = self.directory / "..data" / "tls.crt", self.directory / "..data" / "tls.key"
         for file, bad in ((key, self.authority.server().key), (cert, b"garbage"), (cert, b"")):
+            refusals = gateway.output().count(REFUSED)
             file.write_bytes(bad)
             gateway.signal(signal.SIGHUP)
-            await self.until_logged(gateway, "cannot be used; those before stay in use")
+            await self.until_refused(gateway, refusals)
             expect(served(gateway.http, context), pair.der, "what is served in spite of a bad file")
         assert all(await asyncio.gather(*(answers(ws) for ws in sockets))), "every socket answers"
         fresh = await open_socket(gateway, self.context)
@@ -265,10 +268,10 @@ class Checks:
             assert time.monotonic() < by, "the new certificate is not served"
             await asyncio.sleep(0.01)
 
-    async def until_logged(self, gateway: Gateway, text: str) -> None:
-        by, seen = time.monotonic() + SEEN_WITHIN, gateway.output().count(text)
-        while gateway.output().count(text) == seen:
-            assert time.monotonic() < by, f"{text!r} is not in the log"
+    async def until_refused(self, gateway: Gateway, before: int) -> None:
+        by = time.monotonic() + SEEN_WITHIN
+        while gateway.output().count(REFUSED) == before:
+            assert time.monotonic() < by, "that the file cannot be used is not in the log"
             await asyncio.sleep(0.01)
 
     def certificates(self, gateway: Gateway) -> None:
