@@ -41,6 +41,8 @@ const UNASKED: Duration = Duration::from_millis(500);
 const PARTING: Duration = Duration::from_secs(1);
 /// How often a connection that drains is looked at.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
+/// The same when somebody waits for its place.
+const MAKING_ROOM: Duration = Duration::from_millis(10);
 /// How long a connection that is refused may take to ask something, so that it can be told why.
 const REFUSING: Duration = Duration::from_secs(3);
 
@@ -244,11 +246,11 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
             () = draining.cancelled() => break shut_down(connection.as_mut()),
             () = presence.asked_to_leave() => {
                 tracing::debug!("an idle connection makes room");
-                return leave(connection, shut_down).await;
+                return leave(connection, shut_down, MAKING_ROOM).await;
             }
             _ = look.tick() => match presence.overdue(deadlines, is_http1) {
                 None => {}
-                Some(Overdue::Idle) => return leave(connection, shut_down).await,
+                Some(Overdue::Idle) => return leave(connection, shut_down, UNASKED).await,
                 Some(overdue) => {
                     tracing::debug!(?overdue, "a connection is cut off");
                     return Ok(());
@@ -285,7 +287,8 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
 async fn leave<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     shut_down: impl FnOnce(Pin<&mut C>),
+    within: Duration,
 ) -> hyper::Result<()> {
     shut_down(connection.as_mut());
-    tokio::time::timeout(UNASKED, connection).await.unwrap_or(Ok(()))
+    tokio::time::timeout(within, connection).await.unwrap_or(Ok(()))
 }

@@ -195,10 +195,12 @@ impl House {
             }
             Err(_) => return Err(self.full()),
         };
-        let mut newcomers = self.newcomers.lock();
+        let (mut newcomers, mut residents) = (self.newcomers.lock(), self.residents.lock());
         // Those that are gone are let go of when as many have come as there can be.
-        if newcomers.len() > 2 * self.at_most {
-            newcomers.retain(|one| one.strong_count() > 0);
+        for some in [&mut *newcomers, &mut *residents] {
+            if some.len() > 2 * self.at_most {
+                some.retain(|one| one.strong_count() > 0);
+            }
         }
         newcomers.push_back(Arc::downgrade(presence));
         Ok(place)
