@@ -110,8 +110,9 @@ async fn keep_fresh(files: TlsFiles, mut changes: Changes, now: watch::Sender<Ar
         let Ok(loaded) = tokio::task::spawn_blocking(move || again.load()).await else { continue };
         match loaded {
             Ok(material) => {
+                // First, so that what the log says holds already.
+                now.send_replace(Arc::clone(&material.config));
                 material.announce(&format!("certificates were read again for new connections ({cause})"));
-                now.send_replace(material.config);
             }
             Err(errors) => {
                 for error in errors {
