@@ -54,12 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn messages(mut files: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(out.join("json.rs"), json::generate(&files)?)?;
     fs::write(out.join("schema.rs"), schema::generate(&files)?)?;
-    Config::new()
-        .btree_map(["."])
-        .bytes(["."])
-        // Written by hand.
-        .extern_path(".macp.v1.Envelope", "crate::envelope::Envelope")
-        .compile_fds(files.clone())?;
+    Config::new().btree_map(["."]).bytes(["."]).compile_fds(files.clone())?;
     for file in &mut files.file {
         file.source_code_info = None;
     }

@@ -6,17 +6,14 @@
 //! [`schema`] the same messages as tables with their comments.
 
 pub mod descriptor;
-mod envelope;
 pub mod json;
 mod methods;
 pub mod schema;
 
 /// Package `macp.v1`: envelope, acknowledgement, Core payloads, and the requests and responses of all calls.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated from proto/")]
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from proto/")]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/macp.v1.rs"));
-
-    pub use crate::envelope::Envelope;
 }
 
 /// Envelope payloads of the modes, one module for each `macp.modes.*` package.
