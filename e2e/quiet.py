@@ -110,6 +110,18 @@ def post(address: str, method: str, body: dict) -> http.client.HTTPResponse:
     return answer
 
 
+def events(address: str, session: str) -> http.client.HTTPResponse:
+    """A session's event stream. By GET, as an EventSource asks: Caddy 2.6 cuts one stream in some dozens whose request has a
+    body, when the answer begins before it has noticed the body's end."""
+    connection = http.client.HTTPConnection(address, timeout=SOON)
+    connection.request("GET", f"/macp/v1/sessions/{session}/events", headers={"Authorization": f"Bearer {ANN}"})
+    assert connection.sock
+    connection.sock.settimeout(None)
+    answer = connection.getresponse()
+    expect(answer.status, 200, f"an event stream at {address}")
+    return answer
+
+
 def send(gateway: Gateway, session: str, message_type: str, payload: dict) -> None:
     """Sends an envelope, not through a proxy."""
     envelope = {
@@ -145,7 +157,7 @@ def events_through(name: str, gateway: Gateway, seconds: float) -> None:
     send(gateway, session, "SessionStart", payload)
     with proxy(name, gateway.http) as address:
         began = time.monotonic()
-        answer = post(address, "StreamSession", {"subscribe_session_id": session})
+        answer = events(address, session)
         feed = Feed(lambda: lines(answer))
         assert "SessionStart" in feed.next(SOON)
         print(f"       {name}: the first event came after {(time.monotonic() - began) * 1000:.0f} ms", flush=True)
