@@ -63,6 +63,35 @@ impl Engine {
         self.accept(identity, envelope).await.reply
     }
 
+    /// Submits one envelope on a stream that is about its session.
+    ///
+    /// Progress about a session is ambient, and elsewhere no session is looked up for it; here that session must be
+    /// readable to the caller, of this mode and open.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; for Progress also `SESSION_NOT_FOUND`, `FORBIDDEN`, `INVALID_ENVELOPE` and
+    /// `SESSION_NOT_OPEN`.
+    pub async fn submit_on_stream(
+        &self,
+        identity: &Identity,
+        envelope: Envelope,
+    ) -> Result<Acceptance, Refusal> {
+        if envelope.message_type == core_type::PROGRESS {
+            let request = GetSessionRequest { session_id: envelope.session_id.clone() };
+            let session = self.get_session(identity, request).await?.metadata.unwrap_or_default();
+            if session.mode != envelope.mode {
+                return Err(Refusal::invalid_envelope("mode differs from the session's mode"));
+            }
+            if session.state() != SessionState::Open {
+                return Err(Refusal::new(
+                    RefusalCode::SessionNotOpen,
+                    "the session is not open for progress",
+                ));
+            }
+        }
+        self.submit(identity, envelope).await
+    }
+
     async fn accept(&self, identity: &Identity, envelope: Envelope) -> Outcome {
         let begun = Instant::now();
         let counters = self.counters();

@@ -10,8 +10,8 @@
 use futures_util::StreamExt;
 use macp_engine::{Engine, Event, Expiry, Method, Subscription, ack};
 use macp_kernel::envelope::core_type;
-use macp_kernel::{Acceptance, Identity, Refusal, RefusalCode};
-use macp_wire::v1::{Envelope, GetSessionRequest, MacpError, SessionState, StreamSessionRequest};
+use macp_kernel::{Identity, Refusal, RefusalCode};
+use macp_wire::v1::{Envelope, MacpError, StreamSessionRequest};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -225,7 +225,7 @@ where
         // A session that does not exist has head 0: if it exists afterwards, delivery starts at its first
         // envelope, which is then this one or one of a start that won the race.
         let unborn = self.cursor.is_none() && !self.attach(&session_id, u64::MAX).await?;
-        let outcome = self.decide(envelope).await;
+        let outcome = self.engine.submit_on_stream(&self.identity, envelope).await;
         if unborn && !matches!(&outcome, Err(refusal) if ends_stream(refusal.code)) {
             self.attach(&session_id, 0).await?;
         }
@@ -245,26 +245,6 @@ where
     fn note(&self, refusal: &Refusal) {
         let session_id = self.bound.as_deref().unwrap_or_default();
         self.engine.refused(Method::StreamSession.name(), session_id, refusal);
-    }
-
-    /// Has the engine decide. Progress about a session is ambient there and no session is looked up for it; on a
-    /// stream, which is about one, that session must be readable to the caller, of this mode and open.
-    async fn decide(&self, envelope: Envelope) -> Result<Acceptance, Refusal> {
-        if envelope.message_type == core_type::PROGRESS {
-            let request = GetSessionRequest { session_id: envelope.session_id.clone() };
-            let session =
-                self.engine.get_session(&self.identity, request).await?.metadata.unwrap_or_default();
-            if session.mode != envelope.mode {
-                return Err(Refusal::invalid_envelope("mode differs from the session's mode"));
-            }
-            if session.state() != SessionState::Open {
-                return Err(Refusal::new(
-                    RefusalCode::SessionNotOpen,
-                    "the session is not open for progress",
-                ));
-            }
-        }
-        self.engine.submit(&self.identity, envelope).await
     }
 
     async fn subscribe(
