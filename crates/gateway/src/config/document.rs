@@ -22,6 +22,7 @@ value that cannot be meant; all mistakes are reported together, and nothing is s
 that begins with `MACP_` and is not in the table is named in a warning.
 
 ```sh
+cd \"$(mktemp -d)\"
 cat > gateway.toml <<'TOML'
 memory_only = true
 allow_insecure = true
