@@ -12,6 +12,7 @@ Programs of the reference server's package are in `$MACP_REFERENCE`, else `targe
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -94,6 +95,40 @@ def accepts(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def neighbour(
+    command: Sequence[str],
+    address: str,
+    log: Path,
+    environment: Mapping[str, str],
+    stops_within: float,
+    must_stop: bool = True,
+) -> Iterator[None]:
+    """Another program, with nothing but this environment, that serves at HOST:PORT while ours does. It is told to stop at
+    the end, and killed if it does not; with `must_stop` that is a fault."""
+    name = Path(command[0]).name
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
+        )
+    try:
+        deadline = time.monotonic() + READY_WITHIN
+        while not accepts(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} does not serve: {log.read_text(errors='replace')}")
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(stops_within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            if must_stop:
+                raise SystemExit(f"{name} has not stopped within {stops_within:.0f} s") from None
 
 
 def serves_discovery(address: str, tls: bool = False) -> bool:

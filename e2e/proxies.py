@@ -37,7 +37,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from gateway import REPOSITORY, Gateway, accepts
+from gateway import REPOSITORY, Gateway, neighbour
 from macp.v1 import core_pb2, core_pb2_grpc
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -117,29 +117,10 @@ def proxy(name: str) -> Iterator[Path]:
     if program is None:
         raise SystemExit(f"no {name}: `bash .ci/run e2e` installs it")
     log = Path("/var/log/proxy")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, *command[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={"HOME": "/run", "PATH": path},
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not accepts("127.0.0.1:443"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{name} does not serve: {log.read_text(errors='replace')}")
-            time.sleep(0.02)
+    command = [program, *command[1:]]
+    # It stops with a stream that is still open, too.
+    with neighbour(command, "127.0.0.1:443", log, {"HOME": "/run", "PATH": path}, stops_within=STOP_WITHIN):
         yield log
-    finally:
-        # With a stream that is still open.
-        process.terminate()
-        try:
-            process.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise SystemExit(f"{name} has not stopped within {STOP_WITHIN:.0f} s") from None
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import contextlib
 import http.client
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +26,7 @@ from pathlib import Path
 
 import grpc
 from checks import Feed, expect, record
-from gateway import DEVELOPMENT, Gateway, accepts, free_ports
+from gateway import DEVELOPMENT, Gateway, free_ports, neighbour
 from macp.v1 import core_pb2, core_pb2_grpc
 
 ANN = "agent://ann"
@@ -73,29 +72,11 @@ def proxy(name: str, upstream: str) -> Iterator[str]:
         text = NGINX if name == "nginx" else CADDY
         file.write_text(text.format(folder=folder, address=address, upstream=upstream), encoding="utf-8")
         nginx, caddy = ["-p", folder, "-c", str(file)], ["run", "--adapter", "caddyfile", "--config", str(file)]
-        with Path(folder, "log").open("wb") as log:
-            process = subprocess.Popen(
-                [program, *(nginx if name == "nginx" else caddy)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder},
-            )
-        try:
-            deadline = time.monotonic() + SOON
-            while not accepts(address):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{name} does not serve: {Path(folder, 'log').read_text()}")
-                time.sleep(0.02)
+        command = [program, *(nginx if name == "nginx" else caddy)]
+        environment = {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
+        # With its defaults, Caddy waits for clients that are still there.
+        with neighbour(command, address, Path(folder, "log"), environment, stops_within=SOON, must_stop=False):
             yield address
-        finally:
-            process.terminate()
-            try:
-                process.wait(SOON)
-            except subprocess.TimeoutExpired:
-                # Some wait for clients that are still there.
-                process.kill()
-                process.wait()
 
 
 def post(address: str, method: str, body: dict) -> http.client.HTTPResponse:
