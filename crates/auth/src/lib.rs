@@ -8,6 +8,7 @@
 mod bearer;
 mod certificate;
 mod chain;
+mod hosts;
 mod jwks;
 mod jwt;
 mod keyring;
@@ -20,6 +21,7 @@ mod tokens;
 pub use bearer::{Credentials, bearer};
 pub use certificate::ClientCertificate;
 pub use chain::Authenticator;
+pub use hosts::{OwnHosts, split_port};
 pub use jwks::{JwksError, JwtAlgorithm, KeySet};
 pub use jwt::{JwtError, JwtRules, LEEWAY_MS, MAX_JWT_BYTES};
 pub use keyring::Keyring;

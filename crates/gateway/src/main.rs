@@ -19,6 +19,7 @@ mod outgoing;
 mod peers;
 mod policies;
 mod presence;
+mod rebound;
 mod reference;
 mod refresh;
 mod reload;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Either;
 use hyper::body::Incoming;
-use macp_auth::Tickets;
+use macp_auth::{OwnHosts, Tickets};
 use macp_engine::{Engine, observe};
 use macp_kernel::Refusal;
 use macp_transport_grpc::Native;
@@ -23,6 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::config::{Config, PublicUrl};
 use crate::metrics::{Connections, Metrics};
+use crate::rebound::Rebound;
 use crate::{client, health, reference, traces, web};
 
 /// What a listener answers with.
@@ -32,6 +33,8 @@ pub(crate) struct Routes {
     all: Router,
     /// What needs no routing.
     grpc: Option<Native>,
+    /// Whom development identities are refused, if there are any and the listener is on loopback.
+    rebound: Option<Arc<Rebound>>,
     /// Where the listener's connections are counted.
     pub(crate) connections: Connections,
 }
@@ -58,7 +61,10 @@ impl Routes {
     }
 
     async fn route(self, request: hyper::Request<Incoming>) -> Result<hyper::Response<Plain>, Infallible> {
-        let Self { all, grpc, .. } = self;
+        let Self { all, grpc, rebound, .. } = self;
+        if let Some(refusal) = rebound.and_then(|rebound| rebound.refuses(&request)) {
+            return Ok(refused_plain(request.headers(), &refusal));
+        }
         if let Some(mut grpc) = grpc.filter(|grpc| grpc.takes(&request)) {
             return Ok(grpc.call(request).await.map(Either::Left));
         }
@@ -106,6 +112,15 @@ pub(crate) fn of(
     let authenticator = Arc::new(config.auth.authenticator.clone());
     let prefix = config.public_url.as_ref().map(|url| url.prefix.clone()).unwrap_or_default();
 
+    let own_hosts = addr
+        .ip()
+        .is_loopback()
+        .then(|| OwnHosts::and(config.public_url.iter().map(|url| url.host().to_owned())));
+    let rebound = own_hosts
+        .as_ref()
+        .filter(|_| authenticator.is_dev())
+        .map(|hosts| Arc::new(Rebound::new(hosts.clone(), engine)));
+
     let http_options = macp_transport_http::Options {
         prefix: prefix.clone(),
         max_body_bytes: config.max_body_bytes,
@@ -121,8 +136,7 @@ pub(crate) fn of(
         cors_origins: config.cors_origins.clone(),
         public_origin: config.public_url.as_ref().map(PublicUrl::origin),
         tls: config.tls.is_some(),
-        loopback: addr.ip().is_loopback(),
-        allowed_hosts: config.public_url.iter().map(|url| url.host().to_owned()).collect(),
+        own_hosts: own_hosts.clone(),
         max_connections: config.max_websockets,
         max_streams: config.max_socket_streams,
         tickets: Arc::clone(tickets),
@@ -160,7 +174,7 @@ pub(crate) fn of(
         Some(_) => all,
         None => all.merge(observed.metrics.router()),
     };
-    Routes { all, grpc: Some(grpc), connections: observed.connections.clone() }
+    Routes { all, grpc: Some(grpc), rebound, connections: observed.connections.clone() }
 }
 
 /// What is told to operators, and where it is counted.
@@ -174,14 +188,18 @@ pub(crate) struct Observed {
 /// The routes of the operators' own listener: metrics and health, and nothing else.
 pub(crate) fn admin(engine: &Engine, observed: &Observed) -> Routes {
     let all = health::router(engine).merge(observed.metrics.router());
-    Routes { all, grpc: None, connections: Connections::default() }
+    Routes { all, grpc: None, rebound: None, connections: Connections::default() }
 }
 
 /// A refusal in the language of the request, whatever it asks for.
 pub(crate) fn refused(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Body> {
+    refused_plain(headers, refusal).map(Either::Left)
+}
+
+fn refused_plain(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Plain> {
     let response = macp_transport_grpc::refused(headers, refusal)
         .unwrap_or_else(|| macp_transport_http::refused(headers, refusal));
-    response.map(|body| Either::Left(Either::Right(body)))
+    response.map(Either::Right)
 }
 
 /// A gRPC client is told in its own language that there is no such service.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use macp_auth::{Origins, Tickets};
+use macp_auth::{Origins, OwnHosts, Tickets};
 
 /// Settings of the WebSocket binding on one listener.
 #[derive(Clone, Debug)]
@@ -17,11 +17,9 @@ pub struct Options {
     pub cors_origins: Origins,
     /// The origin of the public URL, whose pages are of the same origin although a proxy may change the host.
     pub public_origin: Option<String>,
-    /// Whether the listener can be reached from this machine only; then `Host` must be a loopback name or one of
-    /// [`Options::allowed_hosts`], or else a page could reach it through a rebound DNS name.
-    pub loopback: bool,
-    /// Further host names, without port, by which a loopback listener may be addressed.
-    pub allowed_hosts: Vec<String>,
+    /// If the listener can be reached from this machine only: the names that `Host` must be one of, or else a page could
+    /// reach it through a rebound DNS name.
+    pub own_hosts: Option<OwnHosts>,
     /// Whether the listener speaks TLS: the scheme that a same-origin page must have.
     pub tls: bool,
     /// Sockets that may be open at one time; beyond it upgrades are refused.
@@ -43,8 +41,7 @@ impl Options {
             max_frame_bytes,
             cors_origins: Origins::default(),
             public_origin: None,
-            loopback: false,
-            allowed_hosts: Vec::new(),
+            own_hosts: None,
             tls: false,
             max_connections: 10_000,
             max_streams: 1_000,

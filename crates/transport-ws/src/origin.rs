@@ -3,10 +3,9 @@
 //! Browsers apply no same-origin policy to WebSocket and CORS layers do not see it, so without these checks any page
 //! could connect with whatever credential it can get hold of.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, Uri};
+use macp_auth::{OwnHosts, split_port};
 
 use crate::options::Options;
 
@@ -28,7 +27,8 @@ pub(crate) fn check<'h>(
         Some(authority) => Some(authority.as_str()),
         None => single(headers, &HOST).map_err(|()| Denied::Host)?,
     };
-    if options.loopback && !host.is_some_and(|host| is_local(host, &options.allowed_hosts)) {
+    let is_foreign = |own: &OwnHosts| !host.is_some_and(|host| own.has(host));
+    if options.own_hosts.as_ref().is_some_and(is_foreign) {
         return Err(Denied::Host);
     }
     let Some(origin) = single(headers, &ORIGIN).map_err(|()| Denied::Origin)? else { return Ok(None) };
@@ -51,15 +51,6 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
         (Some(value), None) => value.to_str().map(Some).map_err(drop),
         (Some(_), Some(_)) => Err(()),
     }
-}
-
-/// Whether a `Host` names this machine.
-fn is_local(host: &str, allowed: &[String]) -> bool {
-    let Some((name, _)) = split_port(host) else { return false };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
-    name == "localhost"
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        || allowed.iter().any(|entry| entry.eq_ignore_ascii_case(&name))
 }
 
 /// Scheme, host and port, compared without case and with the default port made explicit.
@@ -90,27 +81,6 @@ impl Origin {
         };
         Some(Self { scheme, host, port: port.or(default) })
     }
-}
-
-/// `host[:port]` as a lower-case host and its port; `None` for anything else.
-fn split_port(authority: &str) -> Option<(String, Option<u16>)> {
-    // The colons of an IPv6 address are inside its brackets.
-    let port_at = authority.rfind(']').unwrap_or(0);
-    let (host, port) = match authority[port_at..].rfind(':') {
-        Some(colon) => (&authority[..port_at + colon], Some(&authority[port_at + colon + 1..])),
-        None => (authority, None),
-    };
-    let is_plain = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
-    };
-    let port = match port {
-        None => None,
-        // Parsing alone would take a sign.
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
-        Some(_) => return None,
-    };
-    is_plain.then(|| (host.to_ascii_lowercase(), port))
 }
 
 #[cfg(test)]
@@ -177,8 +147,7 @@ mod tests {
     #[test]
     fn hosts_of_a_loopback_listener() {
         let mut options = Options::new(1 << 20);
-        options.loopback = true;
-        options.allowed_hosts = vec!["dev.box".into()];
+        options.own_hosts = Some(OwnHosts::and(["dev.box".to_owned()]));
         for (host, allowed) in [
             ("localhost", true),
             ("LOCALHOST:8080", true),
@@ -197,7 +166,7 @@ mod tests {
         }
         // A page on a rebound name is same-origin with itself; the host gives it away.
         assert_eq!(verdict(&options, "evil.example", Some("http://evil.example")), Err(Denied::Host));
-        options.loopback = false;
+        options.own_hosts = None;
         assert_eq!(verdict(&options, "evil.example", None), Ok(false));
     }
 

@@ -1,11 +1,11 @@
-//! One table of tricky origins and hosts, decided in the same way by every door that a web page has: the upgrade of a
-//! WebSocket, CORS before a call and on it, an event stream with a ticket, and gRPC-Web.
+//! One table of tricky origins and one of hosts, decided in the same way by every door that a web page has: the upgrade of
+//! a WebSocket, CORS before a call and on it, an event stream with a ticket, and gRPC-Web.
 
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use macp_wire::v1::ListModesRequest;
+use macp_wire::v1::{ListModesRequest, ListSessionsRequest};
 use prost::Message as _;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
@@ -250,6 +250,72 @@ async fn a_rebound_name_is_not_this_machine() {
         ("https://gw.example.evil.example", 403),
     ] {
         assert_eq!(upgrade(gateway.http, None, &[value(origin.as_bytes())]).await, status, "{origin}");
+    }
+    gateway.stop().await;
+}
+
+/// What a page of this host gets with a credential on every way but WebSocket, each with its name: a status, and the code
+/// of a refusal.
+async fn as_a_page_of(
+    addr: SocketAddr,
+    host: &str,
+    token: &str,
+    session: &str,
+) -> Vec<(&'static str, u16, Option<String>)> {
+    let post = |path: &str, media: &str, body: Vec<u8>| {
+        Request::post(path).header("content-type", media).body(whole(body)).unwrap()
+    };
+    let message = ListSessionsRequest::default().encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    let service = "/macp.v1.MACPRuntimeService/ListSessions";
+    let get = |path: &str| Request::get(path).body(whole("")).unwrap();
+    let mut answers = Vec::new();
+    for (door, mut request) in [
+        ("call", post("/macp/v1/ListSessions", "application/json", b"{}".to_vec())),
+        ("resource", get("/macp/v1/policies")),
+        ("event stream", get(&format!("/macp/v1/sessions/{session}/events"))),
+        ("ticket", post("/macp/ticket", "application/json", Vec::new())),
+        ("gRPC-Web", post(service, "application/grpc-web+proto", framed.clone())),
+        ("gRPC over HTTP/1.1", post(service, "application/grpc", framed)),
+    ] {
+        request.headers_mut().insert("host", value(host.as_bytes()));
+        request.headers_mut().insert("authorization", value(format!("Bearer {token}").as_bytes()));
+        let answer = Http::agent(addr, "").open_as_it_is(request).await.unwrap();
+        let code = answer.headers().get("macp-error-code").map(|code| code.to_str().unwrap().to_owned());
+        answers.push((door, answer.status().as_u16(), code));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_rebound_name_is_nobody_here() {
+    let public = ("MACP_HTTP_PUBLIC_URL", "https://gw.example");
+    let gateway = Gateway::with(&[public]).await;
+    let session = Session::new();
+    accepted(&mut Grpc::agent(gateway.grpc, "agent://a"), &session.start(&["agent://a"])).await;
+    for addr in gateway.ports() {
+        for (host, own) in HOSTS {
+            for (door, status, code) in as_a_page_of(addr, host, "agent://a", &session.id).await {
+                assert_eq!(code.as_deref() == Some("FORBIDDEN"), !own, "{door} of {host}: {status} {code:?}");
+                let is_grpc = door.starts_with("gRPC");
+                assert_eq!(status, if own || is_grpc { 200 } else { 403 }, "{door} of {host}: {code:?}");
+            }
+        }
+        // Without a credential there is nothing to take.
+        let mut open = Request::get("/macp/v1/modes").body(whole("")).unwrap();
+        open.headers_mut().insert("host", value(b"evil.example"));
+        assert_eq!(Http::agent(addr, "").open_as_it_is(open).await.unwrap().status(), 200);
+    }
+    gateway.stop().await;
+
+    // Who has tokens is not found out by the name that leads there.
+    let tokens = r#"[{"token": "t", "sender": "agent://a"}]"#;
+    let gateway = Gateway::with(&[("MACP_AUTH_TOKENS_JSON", tokens)]).await;
+    let session = Session::new();
+    accepted(&mut Grpc::agent(gateway.grpc, "t"), &session.start(&["agent://a"])).await;
+    for (door, status, code) in as_a_page_of(gateway.http, "evil.example", "t", &session.id).await {
+        assert_eq!((status, code), (200, None), "{door}");
     }
     gateway.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use macp_auth::{Authenticator, Origins, Page};
+use macp_auth::{Authenticator, Origins, OwnHosts, Page};
 use macp_kernel::{Caller, UnixMillis};
 use macp_transport_ws::Options;
 use serde_json::json;
@@ -65,8 +65,7 @@ async fn subprotocols_and_credentials() {
 #[tokio::test]
 async fn origins_and_hosts() {
     let mut options = Options::new(CAP);
-    options.loopback = true;
-    options.allowed_hosts = vec!["gw.example".into()];
+    options.own_hosts = Some(OwnHosts::and(["gw.example".to_owned()]));
     options.cors_origins = Origins::parse("https://app.example").unwrap();
     let server = Server::with(Authenticator::dev(), options).await;
     let own = format!("http://{}", server.addr);
