@@ -2,6 +2,7 @@
 //!
 //! `docs/security.md` shows the same table to operators; a test keeps the two alike.
 
+use macp_engine::Method;
 use macp_wire::v1::Envelope;
 use serde_json::{Value, json};
 
@@ -151,6 +152,17 @@ async fn every_role_gets_the_same_on_every_transport() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     gateway.stop().await;
+}
+
+#[test]
+fn every_call_has_its_row() {
+    let mut calls: Vec<&str> =
+        TABLE.iter().map(|(call, _)| call.split_once(':').map_or(*call, |(call, _)| call)).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    let mut all: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
+    all.sort_unstable();
+    assert_eq!(calls, all);
 }
 
 #[test]
