@@ -1,7 +1,8 @@
 """Search everything that the suite's gateways wrote for the credentials that its scripts used: none may be there.
 
-The logs and the list of credentials are in `$MACP_E2E_LOGS`, where `gateway.py` puts them; `.ci/run` sets it for the
-whole suite and runs this at the end. With no logs or no credentials there was nothing to find, which is a failure, too.
+The logs and the list of credentials are in `$MACP_E2E_LOGS`, where `gateway.py` and `browser/helpers/evidence.mjs` put
+them; `.ci/run` sets it for the end-to-end steps and for those in a browser, and runs this after each. With no logs or no
+credentials there was nothing to find, which is a failure, too.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from gateway import REPOSITORY, Gateway, neighbour
+from gateway import REPOSITORY, Gateway, neighbour, secret
 from macp.v1 import core_pb2, core_pb2_grpc
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -49,7 +49,7 @@ MODE = "macp.mode.decision.v1"
 SOON = 10.0
 STOP_WITHIN = 20.0
 # What a proxy that collects events would not keep.
-PROMPT = 1.0
+PROMPT = 5.0
 COMMANDS = {
     "nginx": ["nginx", "-c", str(DEPLOY / "nginx.conf"), "-g", "daemon off;"],
     "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")],
@@ -301,6 +301,7 @@ def origins(_: Gateway) -> None:
 def tickets(_: Gateway) -> None:
     """A ticket opens a WebSocket, and is in no log"""
     answer = json.load(request("POST", "/macp/ticket", b"", CONSOLE, Origin=f"https://{NAME}"))
+    secret(answer["ticket"])
     with socket_to_gateway(f"?ticket={answer['ticket']}", origin=f"https://{NAME}") as ws:
         assert "welcome" in json.loads(ws.recv(SOON))
     for log in Path("/var/log").rglob("*"):
@@ -330,6 +331,7 @@ def streams(idle: float):
 
 def inside(name: str, idle: float) -> int:
     settle()
+    secret(PLANNER, CONSOLE)
     addresses = ("127.0.0.1:50051", "127.0.0.1:8080")
     with Gateway({"MACP_CONFIG": "/etc/macp-gateway/gateway.toml"}, addresses=addresses) as gateway, proxy(name) as log:
         checks = (discovery, metrics, sizes, grpc_calls, grpc_web, origins, tickets, streams(idle))

@@ -29,7 +29,7 @@ from checks import expect, refused, run
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from gateway import DEVELOPMENT, Gateway
+from gateway import DEVELOPMENT, Gateway, secret
 from macp.v1 import core_pb2, core_pb2_grpc
 from macp_sdk import AuthConfig, DecisionSession, MacpClient
 from websockets.asyncio.client import ClientConnection, connect
@@ -74,6 +74,7 @@ class Authority:
         certificate = builder.sign(self._key, hashes.SHA256())
         pair = Pair(certificate, key)
         self.secrets.append(pair.key.decode().splitlines()[1])
+        secret(self.secrets[-1])
         return pair
 
     def server(self) -> Pair:

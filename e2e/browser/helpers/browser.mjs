@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 import { chromium } from "playwright-core";
+import { secretOfUrl } from "./evidence.mjs";
 
 /** Debian's Chromium, or the one that is named. */
 const EXECUTABLE = process.env.MACP_CHROMIUM || "/usr/bin/chromium";
@@ -50,9 +51,11 @@ export async function open(browser, { origins = [], expected = [], context = nul
   const own = (url) => origins.some((origin) => url.replace(/^ws/, "http").startsWith(`${origin}/`));
   page.on("request", (request) => {
     const url = request.url();
+    secretOfUrl(url);
     if (/^https?:/.test(url) && !own(url)) page.faults.push(`request to a stranger: ${url}`);
   });
   page.on("websocket", (socket) => {
+    secretOfUrl(socket.url());
     if (!own(socket.url())) page.faults.push(`WebSocket to a stranger: ${socket.url()}`);
   });
   return page;

@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { log, secret, secretsOf } from "./evidence.mjs";
 
 const REPOSITORY = resolve(fileURLToPath(import.meta.url), "../../../..");
 const READY_WITHIN = 20_000;
@@ -44,6 +45,7 @@ export class Gateway {
   #args;
   #data;
   #output = "";
+  #keep = log();
 
   /**
    * Starts one and waits until it serves. `env` is added to development settings, `args` are the command line. Sessions are
@@ -61,6 +63,7 @@ export class Gateway {
       MACP_HTTP_BIND_ADDR: `127.0.0.1:${http}`,
       ...env,
     };
+    secret(...secretsOf(gateway.#env));
     gateway.grpc = `127.0.0.1:${grpc}`;
     gateway.port = http;
     gateway.url = `http://127.0.0.1:${http}`;
@@ -77,7 +80,10 @@ export class Gateway {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#process = child;
-    const keep = (text) => (this.#output = (this.#output + text).slice(-20_000));
+    const keep = (text) => {
+      this.#output = (this.#output + text).slice(-20_000);
+      this.#keep(text);
+    };
     child.stdout.on("data", keep);
     child.stderr.on("data", keep);
     const failed = once(child, "error").then(([error]) => {

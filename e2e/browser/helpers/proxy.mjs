@@ -3,6 +3,7 @@
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { secret, secretOfUrl } from "./evidence.mjs";
 
 export class Proxy {
   /** Whether upgrades to WebSocket pass. A refused one is answered like a proxy does that knows no better. */
@@ -42,6 +43,10 @@ export class Proxy {
       const head = bytes.toString("latin1", 0, 4096);
       if (/^[A-Z]+ \S+ HTTP\/1\.1\r\n/.test(head)) {
         this.seen.push(head.slice(0, head.indexOf("\r\n")));
+        secretOfUrl(this.seen.at(-1));
+        // The pass with which an EventSource comes back.
+        const [, pass] = /\r\nlast-event-id: *\d+\.(\S+)/i.exec(head) ?? [];
+        if (pass) secret(pass);
         if (!this.websocket && /\r\nupgrade: *websocket/i.test(head)) {
           near.end("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
           far.destroy();

@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { ANN, BOB, Decision } from "../helpers/agents.mjs";
 import { accepted, client, read, until } from "../helpers/client.mjs";
+import { secret } from "../helpers/evidence.mjs";
 import { Gateway } from "../helpers/gateway.mjs";
 import { Proxy } from "../helpers/proxy.mjs";
 
@@ -282,20 +283,22 @@ test("tickets: exchanged for the token, or fetched by somebody else, for WebSock
 
 test("tokens: a refused one is an end, a renewed one is none", async (context) => {
   const tokens = [
-    { token: "bob-1", sender: BOB },
-    { token: "bob-2", sender: BOB },
-    { token: "ann", sender: ANN },
+    { token: "bobs-first-5d0c71", sender: BOB },
+    { token: "bobs-second-9a4e26", sender: BOB },
+    { token: "anns-c83f1b", sender: ANN },
   ];
   const { make } = await setting(context, { env: { MACP_AUTH_TOKENS_JSON: JSON.stringify(tokens) } });
+  const unknown = "nobodys-77b2e0";
+  secret(unknown);
   for (const transport of ["websocket", "sse", "auto"]) {
-    const refused = make("wrong", { transport });
+    const refused = make(unknown, { transport });
     await assert.rejects(refused.send({ message_type: "Signal" }), { code: "UNAUTHENTICATED" }, transport);
     assert.equal(refused.status.state, "closed");
   }
-  const bob = make("bob-1", { auth: "frame", transport: "websocket" });
+  const bob = make(tokens[0].token, { auth: "frame", transport: "websocket" });
   assert.equal((await bob.ready()).sender, BOB);
-  await bob.setToken("bob-2");
-  await assert.rejects(bob.setToken("ann"));
+  await bob.setToken(tokens[1].token);
+  await assert.rejects(bob.setToken(tokens[2].token));
 });
 
 test("everything works behind the path of the public URL", async (context) => {
