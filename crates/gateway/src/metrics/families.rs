@@ -226,7 +226,7 @@ fn store(sources: &Sources, families: &mut Vec<Family>) {
             .value(&[], if healthy { 1.0 } else { 0.0 }),
     );
     let Some(store) = &sources.store else { return };
-    let stats = store.stats();
+    let (stats, memory) = (store.stats(), store.memory());
     let mut records = Family::histogram(
         "macp_store_commit_records",
         "Records that the store made durable with one data sync.",
@@ -242,6 +242,13 @@ fn store(sources: &Sources, families: &mut Vec<Family>) {
             .value(&[], float(stats.bytes)),
         Family::counter("macp_store_failures_total", "Commits that failed.")
             .value(&[], float(stats.failures)),
+        Family::gauge("macp_store_cache_bytes", "Memory with blocks of tables that were read lately.")
+            .value(&[], float(memory.cache)),
+        Family::gauge(
+            "macp_store_unflushed_bytes",
+            "Memory with what was committed and is not in a table yet.",
+        )
+        .value(&[], float(memory.unflushed)),
         Family::gauge("macp_store_queue_jobs", "Appends that wait for the store's writer.")
             .value(&[], float(store.queued() as u64)),
     ]);

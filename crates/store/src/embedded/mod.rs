@@ -39,7 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use faults::Faults;
 pub use format::is_store;
 pub use options::{OpenError, Options};
-pub use shared::{Commits, Stats};
+pub use shared::{Commits, Memory, Stats};
 pub use verify::{Exported, Finding, Verified, Verify, first_link, next_link};
 
 use crate::error::{AppendError, StoreError};
@@ -126,6 +126,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Memory that it holds; none while a fault has closed its tables.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.shared.tables().map(|tables| tables.memory()).unwrap_or_default()
     }
 
     /// How large its commits were, and how long they took.

@@ -25,6 +25,15 @@ pub struct Stats {
     pub failures: u64,
 }
 
+/// Memory that a store holds, in bytes of keys, values and blocks; what it needs to find them comes on top.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Blocks of tables that were read lately, at most [`Options::cache_bytes`].
+    pub cache: u64,
+    /// What was committed and is not in a table yet.
+    pub unflushed: u64,
+}
+
 /// Records in a commit.
 const BATCH: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096];
 /// Nanoseconds, from 50 us to 5 s.

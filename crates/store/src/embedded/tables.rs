@@ -12,6 +12,7 @@ use fjall::{
 
 use super::layout::{self, Damage, Tail};
 use super::options::Options;
+use super::shared::Memory;
 use crate::error::StoreError;
 use crate::log::{Position, Stored, Summarized, Summary, SummaryFilter};
 
@@ -146,6 +147,11 @@ impl Tables {
         let (live, ended) = (keyspace("live", 16 << 20)?, keyspace("ended", 16 << 20)?);
         let side = keyspace("side", 4 << 20)?;
         Ok(Self { db, log, live, ended, side })
+    }
+
+    /// Memory that they hold.
+    pub(super) fn memory(&self) -> Memory {
+        Memory { cache: self.db.cache_size(), unflushed: self.db.write_buffer_size() }
     }
 
     /// Removes what a crash left of creating the tables, in which nothing can have been stored yet.

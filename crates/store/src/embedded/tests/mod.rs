@@ -37,3 +37,17 @@ async fn length(store: &EmbeddedStore, stream: &str) -> usize {
 fn findings(store: &EmbeddedStore) -> Vec<String> {
     store.verify().filter_map(Result::err).map(|finding| finding.to_string()).collect()
 }
+
+#[tokio::test]
+async fn what_is_not_in_a_table_yet_is_in_memory() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let before = store.memory();
+    let record = vec![7; 100_000];
+    for at in 1..=10 {
+        store.append(append("s", at, record.clone())).await.unwrap();
+    }
+    let held = store.memory().unflushed - before.unflushed;
+    assert!((1_000_000..1_100_000).contains(&held), "{held}");
+    assert!(store.memory().cache <= Options::default().cache_bytes);
+}
