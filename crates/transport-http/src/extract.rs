@@ -1,6 +1,6 @@
 //! What is read from request headers: credential, content type, and the position to resume at.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use macp_auth::{ClientCertificate, Credentials, bearer};
@@ -52,6 +52,11 @@ pub(crate) fn certificate<'h>(head: &'h Parts, app: &App) -> Result<Option<&'h C
 /// Whether the body is declared as JSON: exactly one `Content-Type`, and no charset but UTF-8.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     content_type(headers).as_deref() == Some("application/json")
+}
+
+/// Whether the body has no coding, such as a compression, on top of its media type.
+pub(crate) fn is_as_it_is(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The media type of the body in lower case, if there is exactly one `Content-Type` and it has no charset but UTF-8.

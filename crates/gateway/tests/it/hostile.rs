@@ -165,6 +165,57 @@ async fn messages_of_every_call_over_grpc() {
     .await;
 }
 
+#[tokio::test]
+async fn nothing_is_unpacked() {
+    beside_a_session(&[], async |gateway: &Gateway| {
+        for addr in gateway.ports() {
+            // What is said to be compressed is refused by that, whatever it is.
+            let http = Http::agent(addr, MALLORY);
+            for (coding, status) in [("gzip", 400), ("deflate, gzip", 400), ("br", 400), ("identity", 200)] {
+                let request = http.post("ListModes").header("content-encoding", coding);
+                let answer = http.ask(request.body(whole("{}")).unwrap()).await.unwrap();
+                assert_eq!(answer.status, status, "{coding}");
+                if status == 400 {
+                    assert_eq!(answer.code.as_deref(), Some("INVALID_REQUEST"), "{coding}");
+                    assert!(String::from_utf8_lossy(&answer.body).contains("Content-Encoding"), "{coding}");
+                }
+            }
+            for media in ["application/grpc", "application/grpc-web+proto"] {
+                // A message with the flag of one that is compressed, with and without the name of a coding.
+                for coding in [Some("gzip"), Some("identity"), None] {
+                    let request =
+                        Request::post(format!("http://{addr}/macp.v1.MACPRuntimeService/ListModes"))
+                            .header("content-type", media)
+                            .header("te", "trailers");
+                    let request = match coding {
+                        Some(coding) => request.header("grpc-encoding", coding),
+                        None => request,
+                    };
+                    let body = whole([&[1, 0, 0, 0, 2][..], b"x\x9c"].concat());
+                    let response =
+                        Http::agent(addr, "").over_http2().open(request.body(body).unwrap()).await.unwrap();
+                    let status = response.headers()["grpc-status"].to_str().unwrap().to_owned();
+                    assert!(["12", "13"].contains(&status.as_str()), "{media} {coding:?}: {status}");
+                }
+            }
+            let mut offer = Request::get("/macp/v1/ws").header("host", addr.to_string());
+            for (name, value) in [
+                ("connection", "Upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ("sec-websocket-extensions", "permessage-deflate"),
+            ] {
+                offer = offer.header(name, value);
+            }
+            let upgraded = Http::agent(addr, "").open_as_it_is(offer.body(whole("")).unwrap()).await.unwrap();
+            assert_eq!(upgraded.status(), 101);
+            assert!(!upgraded.headers().contains_key("sec-websocket-extensions"), "{:?}", upgraded.headers());
+        }
+    })
+    .await;
+}
+
 /// Whether the socket still answers, whatever it has to say before; if not, the code it was closed with.
 async fn alive(socket: &mut Socket) -> Result<(), Option<u16>> {
     let id = socket.say(Ask::Ping(Ping {})).await;

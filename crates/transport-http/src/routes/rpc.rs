@@ -115,8 +115,12 @@ async fn admit(app: &App, method: Method, request: Request) -> Result<Admitted, 
     Ok(Admitted::Call(Call { method, identity, headers: head.headers, body }))
 }
 
-/// The whole body, up to the cap.
+/// The whole body, up to the cap. A compressed one would be larger than it says, and is not taken.
 pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    if !extract::is_as_it_is(headers) {
+        body::discard(headers, body);
+        return Err(Failure::invalid_request("Content-Encoding is not supported: send the body as it is"));
+    }
     let cap = app.options.max_body_bytes;
     body::read(headers, body, cap, app.options.body_timeout).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Failure::from(Refusal::new(
