@@ -31,7 +31,7 @@ from macp.v1 import core_pb2, core_pb2_grpc
 
 ANN = "agent://ann"
 MODE = "macp.mode.decision.v1"
-SOON = 5.0
+SOON = 10.0
 PING = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -15,6 +15,7 @@ import argparse
 import json
 import selectors
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -30,20 +31,29 @@ SETTINGS = {
     "MACP_SESSION_START_LIMIT_PER_MINUTE": "1000000",
     "MACP_MESSAGE_LIMIT_PER_MINUTE": "1000000",
     "MACP_SHUTDOWN_DRAIN_SECS": "3",
+    # Nobody is cut off here, however slow the disk is: that is for hostile.py.
+    "MACP_STALL_TIMEOUT_SECS": "600",
+    "MACP_WS_HEARTBEAT_SECS": "300",
 }
 
 
 class Peer:
     """A blocking WebSocket of which only text frames and pings are known."""
 
-    def __init__(self, address: str, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, address: str, receive_buffer: int | None = None, context: ssl.SSLContext | None = None
+    ) -> None:
         host, port = address.rsplit(":", 1)
         self.tcp = socket.socket()
         if receive_buffer:
             self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.tcp.settimeout(60)
+        #: Before the server could know of it.
+        self.began = time.monotonic()
         self.tcp.connect((host, int(port)))
         self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.tcp.settimeout(60)
+        if context:
+            self.tcp = context.wrap_socket(self.tcp, server_hostname="localhost")
         self.tcp.sendall(
             (
                 f"GET /macp/v1/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
