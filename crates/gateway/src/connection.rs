@@ -85,7 +85,11 @@ pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
     let presence_of = Arc::clone(&presence);
     let connections = serving.routes.connections.clone();
     let caller = Caller { serving: Arc::clone(&serving), address, held, certificate, presence: presence_of };
-    let service = service_fn(move |request| caller.clone().answer(request));
+    let service = service_fn(move |request| {
+        // Begun now and not when its task has a turn, so that others know of it before.
+        let in_flight = InFlight::begin(&caller.presence);
+        caller.clone().answer(request, in_flight)
+    });
     let max_streams = serving.max_concurrent_streams;
     let result = match version {
         Version::One => {
@@ -196,10 +200,10 @@ impl Caller {
     async fn answer(
         self,
         mut request: Request<Incoming>,
+        in_flight: InFlight,
     ) -> Result<Response<Answer<Body>>, std::convert::Infallible> {
-        let Self { serving, address, held, certificate, presence } = self;
+        let Self { serving, address, held, certificate, .. } = self;
         let Serving { routes, gate, .. } = &*serving;
-        let in_flight = InFlight::begin(&presence);
         let upgrades = request.headers().contains_key(http::header::UPGRADE);
         let client = gate.behind_proxy(request.headers(), address);
         let held = match client {
