@@ -5,7 +5,11 @@
 //! nothing, and resuming is the same code as starting.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use macp_counters::Held;
@@ -34,6 +38,9 @@ const BATCH: usize = 64;
 #[derive(Default)]
 pub(crate) struct Tail {
     state: Mutex<TailState>,
+    /// What `state` says of the head and of the end, for a look without the lock: twice the head, and one more when the
+    /// session is over. Written with the lock held, before those who wait are woken.
+    mark: AtomicU64,
     changed: Notify,
 }
 
@@ -84,7 +91,9 @@ impl Tail {
                 state.push(ordinal, sealed);
             }
             state.ended = lifecycle.is_terminal().then(|| lifecycle.wire());
-            if state.subscribers == 0 {
+            let before = self.mark.swap(state.mark(), Ordering::AcqRel);
+            // Nobody waits for anything else.
+            if state.subscribers == 0 || before == state.mark() {
                 return;
             }
         }
@@ -96,6 +105,37 @@ impl Tail {
         let mut state = self.state.lock();
         state.head = state.head.max(head);
         state.ended = lifecycle.is_terminal().then(|| lifecycle.wire());
+        self.mark.store(state.mark(), Ordering::Release);
+    }
+
+    /// Whether there is nothing behind this cursor, and more may come.
+    fn is_caught_up(&self, cursor: u64) -> bool {
+        let mark = self.mark.load(Ordering::Acquire);
+        mark & 1 == 0 && mark >> 1 <= cursor
+    }
+
+    /// Waits until there is something behind this cursor, or the session is over.
+    async fn news_after(&self, cursor: u64) {
+        while self.is_caught_up(cursor) {
+            let mut changed = pin!(self.changed.notified());
+            // Who is registered, and what the mark was before.
+            let mut registered: Option<(Waker, u64)> = None;
+            poll_fn(|cx| {
+                let mark = self.mark.load(Ordering::Acquire);
+                // Asked again by its task, and nobody was woken since: that costs no lock.
+                if registered.as_ref().is_some_and(|(waker, at)| *at == mark && waker.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                // Registered before the look, so that a publication in between wakes it.
+                let woken = changed.as_mut().poll(cx).is_ready();
+                if woken || !self.is_caught_up(cursor) {
+                    return Poll::Ready(());
+                }
+                registered = Some((cx.waker().clone(), mark));
+                Poll::Pending
+            })
+            .await;
+        }
     }
 
     fn take_after(&self, cursor: u64, into: &mut VecDeque<Arc<Delivery>>) -> Found {
@@ -114,6 +154,10 @@ impl Tail {
 }
 
 impl TailState {
+    fn mark(&self) -> u64 {
+        (self.head << 1) | u64::from(self.ended.is_some())
+    }
+
     fn push(&mut self, ordinal: u64, sealed: Arc<Sealed>) {
         self.head = ordinal;
         if self.subscribers == 0 {
@@ -280,19 +324,16 @@ impl Subscription {
             if self.ended {
                 return std::future::pending().await;
             }
-            let lane = Arc::clone(&self.attachment.lane);
-            // Registered before the look, so that a publication in between wakes it.
-            let changed = lane.tail().changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            match lane.tail().take_after(self.cursor, &mut self.ready) {
+            let tail = self.attachment.lane.tail();
+            tail.news_after(self.cursor).await;
+            match tail.take_after(self.cursor, &mut self.ready) {
                 Found::Ready => {}
                 Found::Behind => self.read_behind().await?,
                 Found::CaughtUp { head, ended: Some(state) } => {
                     self.ended = true;
                     return Ok(Event::Ended { state, last_sequence: head });
                 }
-                Found::CaughtUp { ended: None, .. } => changed.await,
+                Found::CaughtUp { ended: None, .. } => {}
             }
             self.cursor = self.ready.back().map_or(self.cursor, |delivery| delivery.sequence());
         }

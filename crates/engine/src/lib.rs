@@ -16,6 +16,7 @@
 //! | when sessions leave memory, and the store | `deadlines.rs`, `retention.rs` |
 //! | what the operator lists in files | `provided.rs`, `reload.rs` |
 //! | when a credential ends while something is open | `expiry.rs` |
+//! | what ends a stream from outside, and what that costs it | `ends.rs` |
 //! | receipts and their keys | `receipts.rs`, `receipt_keys.rs` |
 //! | replay under another policy | `what_if.rs` |
 //! | what is counted, what is told to the audit log | `counters.rs`, `observe.rs` |
@@ -28,6 +29,7 @@ mod clock;
 pub mod counters;
 mod deadlines;
 mod delivery;
+mod ends;
 mod expiry;
 mod fanout;
 mod filter;
@@ -64,6 +66,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
 pub use delivery::{Delivery, Form};
+pub use ends::{End, Ends, Rarely};
 pub use expiry::Expiry;
 pub use fanout::{Event, Head, Subscription};
 pub use filter::SessionFilter;

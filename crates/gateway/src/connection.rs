@@ -1,9 +1,11 @@
 //! One accepted connection: deadlines in every phase, and HTTP/1.1 or HTTP/2 on the same routes.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -240,13 +242,14 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
 ) -> hyper::Result<()> {
     let Serving { deadlines, draining, .. } = serving;
     tokio::pin!(connection);
+    let mut gave_way = false;
     let mut look = tokio::time::interval(deadlines.look_every());
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // What has arrived before the drain is looked at.
             biased;
-            result = connection.as_mut() => return result,
+            result = poll_fn(|cx| poll_gathering(connection.as_mut(), &mut gave_way, presence, cx)) => return result,
             () = draining.cancelled() => break shut_down(connection.as_mut()),
             () = presence.asked_to_leave() => {
                 tracing::debug!("an idle connection makes room");
@@ -285,6 +288,23 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
             }
         }
     }
+}
+
+/// Polls a connection after those of its streams that are ready to run. The runtime runs next what was woken last, which
+/// is the connection whenever one of its streams has something to send: it would write for each of them alone.
+fn poll_gathering<C: Future<Output = hyper::Result<()>>>(
+    connection: Pin<&mut C>,
+    gave_way: &mut bool,
+    presence: &Presence,
+    cx: &mut Context<'_>,
+) -> Poll<hyper::Result<()>> {
+    *gave_way = !*gave_way && presence.is_shared();
+    if *gave_way {
+        // To the end of the queue.
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    connection.poll(cx)
 }
 
 /// Says goodbye on a connection on which nothing is asked. A request that crosses it on its way is still answered.

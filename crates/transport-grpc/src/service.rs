@@ -102,8 +102,8 @@ macro_rules! service {
                     let identity = self.identify(Method::$watch, &metadata, &extensions).await;
                     match self.engine.$open(&identity).await {
                         Ok(events) => {
-                            let expiry = self.engine.expiry(&identity);
-                            Ok(Response::new(watch::responses(self.engine.clone(), Method::$watch, expiry, events)))
+                            let ends = self.engine.ends(&identity);
+                            Ok(Response::new(watch::responses(self.engine.clone(), Method::$watch, ends, events)))
                         }
                         Err(refusal) => Err(self.refuse(Method::$watch, &refusal)),
                     }

@@ -7,8 +7,12 @@
 //! What the protocol says is decided by the engine; here is only which frames are allowed, which refusals are
 //! frames and which end the stream (RFC-MACP-0006 §3.2).
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
 use futures_util::StreamExt;
-use macp_engine::{Engine, Event, Expiry, Method, Subscription, ack};
+use macp_engine::{End as Ended, Ends, Engine, Event, Method, Rarely, Subscription, ack};
 use macp_kernel::envelope::core_type;
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::v1::{Envelope, MacpError, StreamSessionRequest};
@@ -26,9 +30,11 @@ const TURN: u32 = 64;
 pub(crate) struct SessionStream<I> {
     engine: Engine,
     identity: Identity,
-    expiry: Expiry,
+    ends: Ends,
     /// The client's frames; `None` once the client is done.
     input: Option<I>,
+    /// Most clients that follow a session say nothing, and looking for a frame takes a lock of their connection.
+    input_calls: Rarely,
     /// The session that every frame must be about.
     bound: Option<String>,
     /// Where delivery stands; absent until the session exists and the caller may read it.
@@ -61,8 +67,7 @@ struct Cursor {
 
 /// What happened first.
 enum Woken {
-    Draining,
-    Expired(Refusal),
+    Ended(Ended),
     Event(Result<Event, Refusal>),
     Frame(Option<Result<StreamSessionRequest, Status>>),
 }
@@ -88,12 +93,13 @@ where
 {
     /// A stream of an authenticated caller.
     pub(crate) fn new(engine: Engine, identity: Identity, input: I, input_end: InputEnd) -> Self {
-        let expiry = engine.expiry(&identity);
+        let ends = engine.ends(&identity);
         Self {
             engine,
             identity,
-            expiry,
+            ends,
             input: Some(input),
+            input_calls: Rarely::new(),
             bound: None,
             cursor: None,
             turn: 0,
@@ -130,8 +136,8 @@ where
                 return Err(End::Done);
             }
             let frame = match self.woken().await {
-                Woken::Draining => return Err(End::Transport(status::draining())),
-                Woken::Expired(refusal) => return Err(refusal.into()),
+                Woken::Ended(Ended::Draining) => return Err(End::Transport(status::draining())),
+                Woken::Ended(Ended::Expired(refusal)) => return Err(refusal.into()),
                 Woken::Event(event) => self.deliver(event?),
                 Woken::Frame(Some(Ok(request))) => self.accept(request).await?,
                 Woken::Frame(Some(Err(status))) => return Err(End::Transport(status)),
@@ -146,30 +152,28 @@ where
         }
     }
 
-    /// Waits for the drain, the end of the credential, a delivery or a frame. A delivery goes before a frame that is also there: what was
-    /// accepted earlier is then seen before the answer to what was sent later.
+    /// Waits for the drain, the end of the credential, a delivery or a frame. A delivery goes before a frame that is also
+    /// there: what was accepted earlier is then seen before the answer to what was sent later.
     async fn woken(&mut self) -> Woken {
-        let draining = self.engine.draining().cancelled();
-        let expired = self.expiry.reached();
-        let event = next_event(self.cursor.as_mut());
-        let frame = next_frame(self.input.as_mut());
-        if self.turn < TURN {
-            tokio::select! {
-                biased;
-                () = draining => Woken::Draining,
-                refusal = expired => Woken::Expired(refusal),
-                event = event => Woken::Event(event),
-                frame = frame => Woken::Frame(frame),
+        let Self { ends, input, input_calls, cursor, turn, .. } = self;
+        let frames_first = *turn >= TURN;
+        let mut event = pin!(next_event(cursor.as_mut()));
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = ends.poll(cx) {
+                return Poll::Ready(Woken::Ended(ended));
             }
-        } else {
-            tokio::select! {
-                biased;
-                () = draining => Woken::Draining,
-                refusal = expired => Woken::Expired(refusal),
-                frame = frame => Woken::Frame(frame),
-                event = event => Woken::Event(event),
+            if frames_first && let Poll::Ready(frame) = poll_frame(input, input_calls, cx) {
+                return Poll::Ready(Woken::Frame(frame));
             }
-        }
+            if let Poll::Ready(event) = event.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Event(event));
+            }
+            if frames_first {
+                return Poll::Pending;
+            }
+            poll_frame(input, input_calls, cx).map(Woken::Frame)
+        })
+        .await
     }
 
     fn deliver(&mut self, event: Event) -> Option<StreamFrame> {
@@ -353,14 +357,22 @@ async fn next_event(cursor: Option<&mut Cursor>) -> Result<Event, Refusal> {
     }
 }
 
-async fn next_frame<I>(input: Option<&mut I>) -> Option<Result<StreamSessionRequest, Status>>
+/// The client's next frame, looked for only if the client may have sent one since the last look.
+fn poll_frame<I>(
+    input: &mut Option<I>,
+    calls: &Rarely,
+    cx: &Context<'_>,
+) -> Poll<Option<Result<StreamSessionRequest, Status>>>
 where
     I: Stream<Item = Result<StreamSessionRequest, Status>> + Unpin,
 {
-    match input {
-        Some(input) => input.next().await,
-        None => std::future::pending().await,
+    let Some(input) = input else { return Poll::Pending };
+    let Some(waker) = calls.called(cx) else { return Poll::Pending };
+    let polled = input.poll_next_unpin(&mut Context::from_waker(&waker));
+    if polled.is_ready() {
+        calls.again();
     }
+    polled
 }
 
 /// Whether a refused envelope ends its stream with a status. Every other refusal is an inline error.

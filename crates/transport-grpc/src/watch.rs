@@ -1,10 +1,12 @@
 //! The five watches as response streams.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use futures_util::stream;
 use macp_engine::{
-    Engine, Expiry, Method, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch,
+    End, Ends, Engine, Method, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch, SignalWatch,
 };
 use macp_kernel::Refusal;
 use macp_wire::v1::{
@@ -32,27 +34,29 @@ pub(crate) trait Watch: Send + 'static {
 pub(crate) fn responses<W: Watch>(
     engine: Engine,
     method: Method,
-    expiry: Expiry,
+    ends: Ends,
     watch: W,
 ) -> ResponseStream<W::Response> {
-    Box::pin(stream::unfold(Some((engine, expiry, watch)), move |state| async move {
-        let (engine, mut expiry, mut watch) = state?;
-        tokio::select! {
-            // First the drain, so that a busy watch cannot outlive it.
-            biased;
-            () = engine.draining().cancelled() => Some((Err(status::draining()), None)),
-            refusal = expiry.reached() => {
+    Box::pin(stream::unfold(Some((engine, ends, watch)), move |state| async move {
+        let (engine, mut ends, mut watch) = state?;
+        let next = {
+            let mut next = pin!(watch.next());
+            poll_fn(|cx| match ends.poll(cx) {
+                // First the ends, so that a busy watch cannot outlive them.
+                Poll::Ready(end) => Poll::Ready(Err(end)),
+                Poll::Pending => next.as_mut().poll(cx).map(|next| next.map_err(End::Expired)),
+            })
+            .await
+        };
+        Some(match next {
+            Ok(response) => (Ok(response), Some((engine, ends, watch))),
+            Err(End::Draining) => (Err(status::draining()), None),
+            // Of the credential or of the watch: told in the same way.
+            Err(End::Expired(refusal)) => {
                 engine.refused(method.name(), "", &refusal);
-                Some((Err(status::refused(&refusal)), None))
+                (Err(status::refused(&refusal)), None)
             }
-            next = watch.next() => Some(match next {
-                Ok(response) => (Ok(response), Some((engine, expiry, watch))),
-                Err(refusal) => {
-                    engine.refused(method.name(), "", &refusal);
-                    (Err(status::refused(&refusal)), None)
-                }
-            }),
-        }
+        })
     }))
 }
 

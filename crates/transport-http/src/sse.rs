@@ -4,6 +4,9 @@
 //! the body (the client has gone) drops the source with everything it holds.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,12 +16,13 @@ use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use macp_engine::{
-    Delivery, Engine, Event, Expiry, Form, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch,
+    Delivery, End, Ends, Engine, Event, Form, Rarely, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch,
     SignalWatch, Subscription,
 };
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, Json};
 use macp_wire::v1::SessionState;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::error::error_body;
 
@@ -61,8 +65,13 @@ pub(crate) fn response_opened_by<S: Source>(
     opening: Bytes,
     source: S,
 ) -> Response {
-    let expiry = engine.expiry(identity);
-    let pull = Pull { engine: engine.clone(), expiry, keepalive, source, stage: Stage::Opening(opening) };
+    let pull = Pull {
+        engine: engine.clone(),
+        ends: engine.ends(identity),
+        silence: (!keepalive.is_zero()).then(|| Box::new(Silence::of(keepalive))),
+        source,
+        stage: Stage::Opening(opening),
+    };
     let events = stream::unfold(pull, |pull| async {
         let (bytes, pull) = pull.next().await?;
         Some((Ok::<_, Infallible>(bytes), pull))
@@ -78,10 +87,45 @@ pub(crate) fn response_opened_by<S: Source>(
 
 struct Pull<S> {
     engine: Engine,
-    expiry: Expiry,
-    keepalive: Duration,
+    ends: Ends,
+    /// `None` if the client is to hear nothing of it.
+    silence: Option<Box<Silence>>,
     source: S,
     stage: Stage,
+}
+
+/// Since when a stream has said nothing. Its timer is not set anew for each event, but when it runs out.
+struct Silence {
+    at_most: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+    rarely: Rarely,
+}
+
+impl Silence {
+    fn of(at_most: Duration) -> Self {
+        Self { at_most, since: Instant::now(), timer: Box::pin(sleep(at_most)), rarely: Rarely::new() }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waker) = self.rarely.called(cx) else { return Poll::Pending };
+        let cx = &mut Context::from_waker(&waker);
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let until = self.since + self.at_most;
+            if until <= Instant::now() {
+                self.broken();
+                self.rarely.again();
+                self.timer.as_mut().reset(self.since + self.at_most);
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
 }
 
 enum Stage {
@@ -97,30 +141,30 @@ impl<S: Source> Pull<S> {
             Stage::Ended => return None,
             Stage::Running => {}
         }
-        let draining = self.engine.draining();
-        // Asked first, since a source that always has an event would hide it.
-        if draining.is_cancelled() {
-            return None;
-        }
-        let silence = async {
-            if self.keepalive.is_zero() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(self.keepalive).await;
-        };
-        let step = tokio::select! {
-            biased;
-            // Before the source, for the same reason.
-            refusal = self.expiry.reached() => {
-                self.engine.refused("event stream", "", &refusal);
-                Step::Last(error_event(&refusal, ""))
-            }
-            step = self.source.next() => step,
-            () = draining.cancelled() => Step::End,
-            () = silence => Step::Event(KEEPALIVE),
+        let step = {
+            let Self { engine, ends, silence, source, .. } = &mut self;
+            let mut next = pin!(source.next());
+            poll_fn(|cx| match ends.poll(cx) {
+                // Asked first, since a source that always has an event would hide them.
+                Poll::Ready(End::Draining) => Poll::Ready(Step::End),
+                Poll::Ready(End::Expired(refusal)) => {
+                    engine.refused("event stream", "", &refusal);
+                    Poll::Ready(Step::Last(error_event(&refusal, "")))
+                }
+                Poll::Pending => match (next.as_mut().poll(cx), &mut *silence) {
+                    (Poll::Pending, Some(silence)) => silence.poll(cx).map(|()| Step::Event(KEEPALIVE)),
+                    (step, _) => step,
+                },
+            })
+            .await
         };
         match step {
-            Step::Event(bytes) => Some((bytes, self)),
+            Step::Event(bytes) => {
+                if let Some(silence) = &mut self.silence {
+                    silence.broken();
+                }
+                Some((bytes, self))
+            }
             Step::Last(bytes) => {
                 self.stage = Stage::Ended;
                 Some((bytes, self))

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use macp_auth::{Authenticator, ClientCertificate};
-use macp_engine::{Engine, Expiry};
+use macp_engine::{Engine, Expiry, Rarely};
 use macp_kernel::{Identity, Refusal};
 use macp_wire::gateway::v1::server_frame::Body;
 use macp_wire::gateway::v1::{Draining, Welcome};
@@ -93,6 +93,8 @@ pub(crate) struct Connection<S> {
     authenticate_by: Option<Instant>,
     /// The end of the credential that the connection has.
     expiry: Expiry,
+    /// Of the drain and of the credential's end.
+    rarely: Rarely,
     /// An `authenticate` is being worked on: what follows it waits for its outcome.
     authenticating: bool,
     next_ping: Instant,
@@ -130,6 +132,7 @@ where
             activity: setup.activity,
             expiry: engine.expiry(&identity),
             draining: Box::pin(engine.draining().clone().cancelled_owned()),
+            rarely: Rarely::new(),
             work: Work::new(engine, authenticator, certificate, encoding, setup.max_out, identity),
             streams: Streams::new(encoding, setup.max_streams),
             outbox: Outbox::default(),
@@ -185,11 +188,12 @@ where
         if let Poll::Ready(done) = self.work.poll(cx) {
             return Poll::Ready(Turn::Done(done));
         }
-        // A credential that is being looked at may be the next one.
-        if !self.authenticating
-            && let Poll::Ready(refusal) = self.expiry.poll_reached(cx)
-        {
-            return Poll::Ready(Turn::Expired(refusal));
+        if let Some(waker) = self.rarely.called(cx) {
+            let rare = self.poll_rare(&mut Context::from_waker(&waker));
+            if rare.is_ready() {
+                self.rarely.again();
+                return rare;
+            }
         }
         let mut frames = 0;
         while frames < FRAMES_PER_TURN {
@@ -203,9 +207,6 @@ where
             && let Poll::Ready(Err(error)) = self.poll_flush(cx)
         {
             return Poll::Ready(Turn::WriteFailed(error));
-        }
-        if self.drain_by.is_none() && self.draining.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Turn::DrainBegan);
         }
         if self.drain_by.is_some() && self.outbox.is_settled() {
             return Poll::Ready(Turn::Drained);
@@ -222,6 +223,20 @@ where
         }
         if frames == FRAMES_PER_TURN {
             cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// What hardly ever happens; polled only when it may have.
+    fn poll_rare(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        // A credential that is being looked at may be the next one.
+        if !self.authenticating
+            && let Poll::Ready(refusal) = self.expiry.poll_reached(cx)
+        {
+            return Poll::Ready(Turn::Expired(refusal));
+        }
+        if self.drain_by.is_none() && self.draining.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Turn::DrainBegan);
         }
         Poll::Pending
     }

@@ -112,6 +112,8 @@ where
 
     fn authenticated(&mut self, id: &str, identity: Identity) -> ControlFlow<End> {
         self.authenticating = false;
+        // Nobody has looked at it meanwhile, and it may be another one from now on.
+        self.rarely.again();
         let (refusal, close) = match (&identity, self.work.identity()) {
             (Identity::Known(new), Identity::Known(old)) if new.sender != old.sender => (
                 Refusal::forbidden("this connection belongs to another sender; open one for this credential"),
