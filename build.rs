@@ -70,7 +70,8 @@ fn messages(mut files: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Erro
 /// ```
 ///
 /// In the server stubs the responses of the two busy streams are the including crate's own
-/// `frame::StreamFrame` and `frame::SignalFrame`: they carry bytes that were encoded once for all receivers.
+/// `frame::StreamFrame` and `frame::SignalFrame`: they carry bytes that were encoded once for all receivers. Its codec is
+/// `codec::Codec`.
 fn stubs(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     let (server, client) = (out.join("server"), out.join("client"));
     fs::create_dir_all(&server)?;
@@ -80,6 +81,7 @@ fn stubs(files: &FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .extern_path(".macp.v1.StreamSessionResponse", "crate::frame::StreamFrame")
         .extern_path(".macp.v1.WatchSignalsResponse", "crate::frame::SignalFrame")
+        .codec_path("crate::codec::Codec")
         .out_dir(server)
         .compile_fds(files.clone())?;
     // Without `connect`, which needs tonic's transport in the crate itself: clients are built over a channel.

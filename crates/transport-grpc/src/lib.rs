@@ -10,12 +10,14 @@
 //! | the rules of `StreamSession` | `stream.rs` |
 //! | the five watches | `watch.rs` |
 //! | responses that are encoded once for all receivers | `frame.rs` |
+//! | what a call keeps in memory | `codec.rs` |
 //! | codes, trailers | `status.rs` |
 //! | credentials | `metadata.rs` |
 //! | message size limits, and what exceeds them | `limits.rs` |
 //! | messages that do not come to their end | `pace.rs` |
 //! | browsers: gRPC-Web and its CORS | `web.rs` |
 
+mod codec;
 mod drain;
 mod frame;
 mod health;

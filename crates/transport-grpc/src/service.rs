@@ -59,7 +59,8 @@ impl Service {
         let frames = frames.map_err(move |status| limits.explain_status(status));
         let identity = self.identify(Method::StreamSession, &metadata, &extensions).await;
         identity.require().map_err(|refusal| self.refuse(Method::StreamSession, &refusal))?;
-        let session = SessionStream::new(self.engine.clone(), identity, frames, input_end);
+        // Boxed, since it would have a place in each state of the stream.
+        let session = Box::new(SessionStream::new(self.engine.clone(), identity, frames, input_end));
         let frames = stream::unfold(session, |mut session| async move {
             let frame = session.next().await?;
             Some((frame, session))
