@@ -128,7 +128,7 @@ impl Streams {
             }
             _ => None,
         };
-        self.ready.push_back((Cursor { key, generation, source, synced_at }, Next::Opening(opening)));
+        self.put((Cursor { key, generation, source, synced_at }, Next::Opening(opening)));
         true
     }
 
@@ -169,7 +169,9 @@ impl Streams {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         while let Poll::Ready(Some(next)) = self.waiting.poll_next_unpin(cx) {
             // An aborted wait is that of a stream that was ended.
-            self.ready.extend(next.ok());
+            if let Ok(next) = next {
+                self.put(next);
+            }
         }
         !self.ready.is_empty()
     }
@@ -231,17 +233,26 @@ impl Streams {
     fn advance(&mut self, mut cursor: Cursor, delivered: u64) {
         if cursor.synced_at.is_some_and(|at| delivered >= at) {
             let at = cursor.synced_at.take().unwrap_or_default();
-            self.ready.push_back((cursor, Next::Synced(at)));
+            self.put((cursor, Next::Synced(at)));
         } else {
             self.pull(cursor);
         }
+    }
+
+    /// Puts a cursor at the end of the turn. Most connections have one, and by itself the queue begins with room for
+    /// four.
+    fn put(&mut self, next: (Cursor, Next)) {
+        if self.ready.capacity() == 0 {
+            self.ready.reserve_exact(1);
+        }
+        self.ready.push_back(next);
     }
 
     /// Asks the cursor for its next item.
     fn pull(&mut self, mut cursor: Cursor) {
         // Most of the time, in a replay, it is at hand: that costs no allocation and no wake-up.
         if let Some(item) = cursor.source.next().now_or_never() {
-            self.ready.push_back((cursor, Next::Item(item)));
+            self.put((cursor, Next::Item(item)));
             return;
         }
         let (abort, registration) = AbortHandle::new_pair();

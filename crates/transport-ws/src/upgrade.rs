@@ -67,11 +67,7 @@ pub(crate) async fn upgrade(State(shared): State<Arc<Shared>>, request: Request)
     let response = switching(&handshake);
     let sockets = shared.sockets.clone();
     let certificate = head.extensions.remove();
-    let socket = serve(shared, on_upgrade, handshake, identity, certificate);
-    let socket = async move {
-        socket.await;
-        drop(kept);
-    };
+    let socket = serve(shared, on_upgrade, handshake, identity, certificate, kept);
     // What is asked on the socket belongs to the request that has opened it.
     sockets.spawn(socket.in_current_span());
     response
@@ -200,10 +196,13 @@ fn serve(
     handshake: Handshake,
     identity: Identity,
     certificate: Option<ClientCertificate>,
+    kept: Option<KeptAlong>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sockets = shared.sockets.clone();
     let opening = Box::pin(open(shared, on_upgrade, handshake, identity, certificate));
     async move {
+        // For as long as the socket lives.
+        let _kept = kept;
         let Some(mut connection) = opening.await else { return };
         sockets.count_open();
         let end = connection.run().await;
@@ -268,6 +267,12 @@ mod tests {
     /// look for what lives in it longer than it must.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection<Socket<Io>>>() <= 1_280, "{}", size_of::<Connection<Socket<Io>>>());
+        fn returned<A, B, C, D, E, F, Task>(_: impl Fn(A, B, C, D, E, F) -> Task) -> usize {
+            size_of::<Task>()
+        }
+        let connection = size_of::<Connection<Socket<Io>>>();
+        assert!(connection <= 1_280, "{connection}");
+        let task = returned(serve);
+        assert!(task <= connection + 256, "{task}");
     }
 }

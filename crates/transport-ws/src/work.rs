@@ -217,7 +217,13 @@ impl Work {
     fn start(&mut self, work: impl Future<Output = Step> + Send + 'static) {
         let mut work = work.boxed();
         match (&mut work).now_or_never() {
-            Some(step) => self.finished.push_back(step),
+            Some(step) => {
+                // By itself the queue begins with room for four, where nearly always one is enough.
+                if self.finished.capacity() == 0 {
+                    self.finished.reserve_exact(1);
+                }
+                self.finished.push_back(step);
+            }
             None => self.running.push(work),
         }
     }
