@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -16,9 +17,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use macp_auth::ClientCertificate;
 use macp_kernel::Refusal;
 use macp_transport_ws::KeptAlong;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::event_stream::{Begun, EventStream, Handover, Served, Told, UntilBegun};
 use crate::gate::{Gate, Held};
 use crate::presence::{Answer, Deadlines, InFlight, Overdue, Presence};
 use crate::routes::{Body, Routes, refused};
@@ -70,10 +73,12 @@ pub(crate) struct Admitted {
 pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
     let Admitted { stream, address, held, presence } = admitted;
     let Serving { gate, deadlines, draining, .. } = &*serving;
+    // What is needed once is boxed, here and below: it takes no room in a connection that lives long.
+    let opening = Box::pin(open(stream, serving.tls.as_ref(), deadlines.handshake));
     let opened = tokio::select! {
         // What has arrived before the drain is looked at.
         biased;
-        opened = open(stream, serving.tls.as_ref(), deadlines.handshake) => opened,
+        opened = opening => opened,
         () = presence.asked_to_leave() => return tracing::debug!("a silent connection makes room"),
         // Nothing was asked yet, so nothing is owed.
         () = draining.cancelled() => return,
@@ -85,30 +90,79 @@ pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
     let meter = gate.meter(address, &held);
     let io = Watched::new(stream, Arc::clone(&presence), meter, version == Version::Two);
     let presence_of = Arc::clone(&presence);
-    let connections = serving.routes.connections.clone();
     let caller = Caller { serving: Arc::clone(&serving), address, held, certificate, presence: presence_of };
-    let service = service_fn(move |request| {
-        // Begun now and not when its task has a turn, so that others know of it before.
-        let in_flight = InFlight::begin(&caller.presence);
-        caller.clone().answer(request, in_flight)
-    });
-    let max_streams = serving.max_concurrent_streams;
-    let result = match version {
-        Version::One => {
-            let _counted = connections.http1();
-            let connection = http1().serve_connection(TokioIo::new(io), service).with_upgrades();
-            let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-            supervise(connection, shut_down, &serving, &presence, true).await
-        }
+    let over = match version {
+        Version::One => serve_http1(io, caller, &serving, &presence).await,
         Version::Two => {
-            let _counted = connections.http2();
-            let connection = http2(max_streams).serve_connection(TokioIo::new(io), service);
-            let shut_down = http2::Connection::graceful_shutdown;
-            supervise(connection, shut_down, &serving, &presence, false).await
+            let _counted = serving.routes.connections.http2();
+            let service = service_fn(move |request| {
+                // Begun now and not when its task has a turn, so that others know of it before.
+                let in_flight = InFlight::begin(&caller.presence);
+                caller.clone().answer(request, in_flight, None)
+            });
+            let connection =
+                http2(serving.max_concurrent_streams).serve_connection(TokioIo::new(io), service);
+            let mut connection = Box::pin(connection);
+            supervise(
+                &mut connection,
+                |connection| connection.as_mut().graceful_shutdown(),
+                &serving,
+                &presence,
+                false,
+            )
+            .await
         }
     };
-    if let Err(error) = result {
+    if let Some(Err(error)) = over {
         tracing::debug!(%error, "connection ended with an error");
+    }
+}
+
+/// Serves HTTP/1.1: by hyper but for event streams, which go on without it.
+async fn serve_http1(
+    mut io: Io1,
+    caller: Caller,
+    serving: &Serving,
+    presence: &Presence,
+) -> Option<hyper::Result<()>> {
+    let _counted = serving.routes.connections.http1();
+    let handover = Handover::new();
+    loop {
+        let (caller, of_caller) = (caller.clone(), Arc::clone(&handover));
+        let service = service_fn(move |request| {
+            let in_flight = InFlight::begin(&caller.presence);
+            caller.clone().answer(request, in_flight, Some(Arc::clone(&of_caller)))
+        });
+        let connection = Box::new(http1().serve_connection(TokioIo::new(io), service).with_upgrades());
+        let mut by_hyper = UntilBegun { connection, handover: &*handover, presence };
+        let served = supervise(
+            &mut by_hyper,
+            |by_hyper| Pin::new(&mut *by_hyper.connection).graceful_shutdown(),
+            serving,
+            presence,
+            true,
+        );
+        match served.await? {
+            Served::Over(over) => return Some(over),
+            Served::Begun => {}
+        }
+        // Both are there when a stream has begun.
+        let (parts, left) = (by_hyper.connection.into_parts()?, handover.take()?);
+        let mut goes_on = left.goes_on;
+        let mut stream = EventStream::new(parts.io.into_inner(), left.body, &parts.read_buf);
+        // The service is hyper's last, and holds what every request does.
+        drop((parts.service, parts.read_buf));
+        let told = supervise(&mut stream, |_| goes_on = false, serving, presence, true).await?;
+        let (stream, read) = stream.into_inner();
+        io = stream;
+        if told == Told::Part {
+            return None;
+        }
+        if !goes_on {
+            // As hyper ends a connection.
+            return tokio::time::timeout(PARTING, io.shutdown()).await.ok().map(|_| Ok(()));
+        }
+        io.get_mut().put_back(read);
     }
 }
 
@@ -199,11 +253,23 @@ struct Caller {
 }
 
 impl Caller {
+    /// Answers a request; an event stream that can leave hyper is kept for that in `handover`.
     async fn answer(
         self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         in_flight: InFlight,
-    ) -> Result<Response<Answer<Body>>, std::convert::Infallible> {
+        handover: Option<Arc<Handover<Answer<Body>>>>,
+    ) -> Result<Response<Out>, std::convert::Infallible> {
+        let leaves =
+            handover.and_then(|handover| Some((handover, Handover::<Answer<Body>>::takes(&request)?)));
+        let response = self.respond(request, in_flight).await;
+        Ok(match leaves {
+            Some((handover, goes_on)) => handover.keep(response, goes_on),
+            None => response.map(Either::Left),
+        })
+    }
+
+    async fn respond(self, mut request: Request<Incoming>, in_flight: InFlight) -> Response<Answer<Body>> {
         let Self { serving, address, held, certificate, .. } = self;
         let Serving { routes, gate, .. } = &*serving;
         let upgrades = request.headers().contains_key(http::header::UPGRADE);
@@ -215,7 +281,7 @@ impl Caller {
                 Err(refusal) => {
                     routes.connections.refused();
                     let response = refused(request.headers(), &refusal);
-                    return Ok(response.map(|body| Answer::new(body, in_flight, None)));
+                    return response.map(|body| Answer::new(body, in_flight, None));
                 }
             },
         };
@@ -226,22 +292,26 @@ impl Caller {
             request.extensions_mut().insert(KeptAlong::new(place));
         }
         let Ok(response) = routes.clone().answer(request, client.unwrap_or(address)).await;
-        Ok(response.map(|body| Answer::new(body, in_flight, held)))
+        response.map(|body| Answer::new(body, in_flight, held))
     }
 }
 
-/// Drives a connection to its end, and ends it when it is overdue, when its place is needed, or for a drain. hyper alone
+/// The bytes of an HTTP/1.1 connection.
+type Io1 = Watched<Rewound<Io>>;
+/// The body of a response as hyper has it.
+type Out = Either<Answer<Body>, Begun<Answer<Body>>>;
+
+/// Drives a connection to its end, and cuts it off, which is `None`, when it is overdue, when its place is needed, or for a drain. hyper alone
 /// would wait for the rest of a head, and for an HTTP/2 client's word that it has heard of the end, from clients that
 /// have not asked for anything.
-async fn supervise<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
-    shut_down: impl FnOnce(Pin<&mut C>),
+async fn supervise<C: Future + Unpin>(
+    connection: &mut C,
+    shut_down: impl FnOnce(&mut C),
     serving: &Serving,
     presence: &Presence,
     is_http1: bool,
-) -> hyper::Result<()> {
+) -> Option<C::Output> {
     let Serving { deadlines, draining, .. } = serving;
-    tokio::pin!(connection);
     let mut gave_way = false;
     let mut look = tokio::time::interval(deadlines.look_every());
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -249,8 +319,8 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
         tokio::select! {
             // What has arrived before the drain is looked at.
             biased;
-            result = poll_fn(|cx| poll_gathering(connection.as_mut(), &mut gave_way, presence, cx)) => return result,
-            () = draining.cancelled() => break shut_down(connection.as_mut()),
+            over = poll_fn(|cx| poll_gathering(connection, &mut gave_way, presence, cx)) => return Some(over),
+            () = draining.cancelled() => break shut_down(connection),
             () = presence.asked_to_leave() => {
                 tracing::debug!("an idle connection makes room");
                 return leave(connection, shut_down, MAKING_ROOM).await;
@@ -260,15 +330,15 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
                 Some(Overdue::Idle) => return leave(connection, shut_down, UNASKED).await,
                 Some(overdue) => {
                     tracing::debug!(?overdue, "a connection is cut off");
-                    return Ok(());
+                    return None;
                 }
             },
         }
     }
     if !presence.has_asked() {
-        let first = tokio::time::timeout(UNASKED, connection.as_mut()).await;
-        if first.is_ok() || !presence.has_asked() {
-            return first.unwrap_or(Ok(()));
+        let first = tokio::time::timeout(UNASKED, &mut *connection).await.ok();
+        if first.is_some() || !presence.has_asked() {
+            return first;
         }
     }
     // What is in flight may finish, but neither wait for a client that takes nothing, nor, when it has finished, for one
@@ -278,12 +348,12 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
     loop {
         tokio::select! {
             biased;
-            result = connection.as_mut() => return result,
+            over = &mut *connection => return Some(over),
             _ = look.tick() => {
                 // What crosses the farewell on its way is still answered.
                 let parted = since.elapsed() >= PARTING && presence.is_idle_for(PARTING);
                 if parted || presence.overdue(deadlines, is_http1).is_some() {
-                    return Ok(());
+                    return None;
                 }
             }
         }
@@ -292,27 +362,27 @@ async fn supervise<C: Future<Output = hyper::Result<()>>>(
 
 /// Polls a connection after those of its streams that are ready to run. The runtime runs next what was woken last, which
 /// is the connection whenever one of its streams has something to send: it would write for each of them alone.
-fn poll_gathering<C: Future<Output = hyper::Result<()>>>(
-    connection: Pin<&mut C>,
+fn poll_gathering<C: Future + Unpin>(
+    connection: &mut C,
     gave_way: &mut bool,
     presence: &Presence,
     cx: &mut Context<'_>,
-) -> Poll<hyper::Result<()>> {
+) -> Poll<C::Output> {
     *gave_way = !*gave_way && presence.is_shared();
     if *gave_way {
         // To the end of the queue.
         cx.waker().wake_by_ref();
         return Poll::Pending;
     }
-    connection.poll(cx)
+    Pin::new(connection).poll(cx)
 }
 
 /// Says goodbye on a connection on which nothing is asked. A request that crosses it on its way is still answered.
-async fn leave<C: Future<Output = hyper::Result<()>>>(
-    mut connection: Pin<&mut C>,
-    shut_down: impl FnOnce(Pin<&mut C>),
+async fn leave<C: Future + Unpin>(
+    connection: &mut C,
+    shut_down: impl FnOnce(&mut C),
     within: Duration,
-) -> hyper::Result<()> {
-    shut_down(connection.as_mut());
-    tokio::time::timeout(within, connection).await.unwrap_or(Ok(()))
+) -> Option<C::Output> {
+    shut_down(connection);
+    tokio::time::timeout(within, connection).await.ok()
 }

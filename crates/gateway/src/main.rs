@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod connection;
 mod demo;
+mod event_stream;
 mod frames;
 mod gate;
 mod health;

@@ -127,6 +127,11 @@ impl Presence {
         }
     }
 
+    /// Whether the network has not taken what it was last given.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Ordering::Relaxed) != 0
+    }
+
     /// Frames of bodies that were handed over to be sent.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)

@@ -46,6 +46,14 @@ pub(crate) struct Rewound<S> {
     stream: S,
 }
 
+impl<S> Rewound<S> {
+    /// Puts bytes back that were read. Nothing else may be waiting there.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(self.first.is_empty());
+        self.first = bytes;
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,

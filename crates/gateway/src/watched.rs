@@ -66,6 +66,11 @@ impl<S> Watched<S> {
         Poll::Pending
     }
 
+    /// The stream that is watched.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
         self.presence.wrote(polled.is_pending());
         polled

@@ -44,6 +44,7 @@ use macp_kernel::Refusal;
 pub use macp_auth::Origins;
 pub use options::Options;
 pub use routes::{Mounted, mounted};
+pub use sse::EventStream;
 
 use error::Style;
 use routes::App;

@@ -16,8 +16,8 @@ use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use macp_engine::{
-    Delivery, End, Ends, Engine, Event, Form, Rarely, ModeRegistryWatch, PolicyWatch, RootsWatch, SessionWatch,
-    SignalWatch, Subscription,
+    Delivery, End, Ends, Engine, Event, Form, ModeRegistryWatch, PolicyWatch, Rarely, RootsWatch,
+    SessionWatch, SignalWatch, Subscription,
 };
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::json::{self, Json};
@@ -29,6 +29,10 @@ use crate::error::error_body;
 /// Sent first, so that the client and every proxy on the way see the stream begin.
 const OPENED: Bytes = Bytes::from_static(b": opened\n\n");
 const KEEPALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
+
+/// Marks the response of an event stream among its extensions: when it was made, the request was read to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct EventStream;
 
 /// What comes next in a stream.
 pub(crate) enum Step {
@@ -65,18 +69,20 @@ pub(crate) fn response_opened_by<S: Source>(
     opening: Bytes,
     source: S,
 ) -> Response {
-    let pull = Pull {
+    let pull = Box::new(Pull {
         engine: engine.clone(),
         ends: engine.ends(identity),
         silence: (!keepalive.is_zero()).then(|| Box::new(Silence::of(keepalive))),
         source,
         stage: Stage::Opening(opening),
-    };
-    let events = stream::unfold(pull, |pull| async {
-        let (bytes, pull) = pull.next().await?;
+    });
+    // Boxed, since it would have a place in each state of the stream.
+    let events = stream::unfold(pull, |mut pull| async move {
+        let bytes = pull.next().await?;
         Some((Ok::<_, Infallible>(bytes), pull))
     });
     let mut response = Response::new(Body::from_stream(events));
+    response.extensions_mut().insert(EventStream);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -135,14 +141,14 @@ enum Stage {
 }
 
 impl<S: Source> Pull<S> {
-    async fn next(mut self) -> Option<(Bytes, Self)> {
+    async fn next(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Opening(opening) => return Some((opening, self)),
+            Stage::Opening(opening) => return Some(opening),
             Stage::Ended => return None,
             Stage::Running => {}
         }
         let step = {
-            let Self { engine, ends, silence, source, .. } = &mut self;
+            let Self { engine, ends, silence, source, .. } = self;
             let mut next = pin!(source.next());
             poll_fn(|cx| match ends.poll(cx) {
                 // Asked first, since a source that always has an event would hide them.
@@ -163,11 +169,11 @@ impl<S: Source> Pull<S> {
                 if let Some(silence) = &mut self.silence {
                     silence.broken();
                 }
-                Some((bytes, self))
+                Some(bytes)
             }
             Step::Last(bytes) => {
                 self.stage = Stage::Ended;
-                Some((bytes, self))
+                Some(bytes)
             }
             Step::End => None,
         }

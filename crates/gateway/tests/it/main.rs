@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
 
 mod durable;
+mod event_streams;
 mod exposure;
 mod extended_connect;
 mod fakes;
