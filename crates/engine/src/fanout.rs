@@ -308,6 +308,12 @@ impl Subscription {
         self.attachment.lane.tail().head()
     }
 
+    /// Whether [`Subscription::next`] would wait now: a look that costs no lock.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.ready.is_empty() && (self.ended || self.attachment.lane.tail().is_caught_up(self.cursor))
+    }
+
     /// The next event, in order. An ordinal at or below [`Subscription::after_sequence`] is never delivered.
     /// Dropping the future loses nothing.
     ///

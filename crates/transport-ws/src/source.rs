@@ -62,6 +62,14 @@ impl Source {
         })
     }
 
+    /// Whether there certainly is nothing to deliver now.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        match self {
+            Self::Session(subscription) => subscription.is_caught_up(),
+            _ => false,
+        }
+    }
+
     /// The session's id; empty for a watch.
     pub(crate) fn session_id(&self) -> String {
         match self {

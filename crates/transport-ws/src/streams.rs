@@ -251,7 +251,9 @@ impl Streams {
     /// Asks the cursor for its next item.
     fn pull(&mut self, mut cursor: Cursor) {
         // Most of the time, in a replay, it is at hand: that costs no allocation and no wake-up.
-        if let Some(item) = cursor.source.next().now_or_never() {
+        if !cursor.source.is_caught_up()
+            && let Some(item) = cursor.source.next().now_or_never()
+        {
             self.put((cursor, Next::Item(item)));
             return;
         }
