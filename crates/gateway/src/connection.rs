@@ -3,9 +3,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use macp_auth::ClientCertificate;
+use macp_engine::Rarely;
 use macp_kernel::Refusal;
 use macp_transport_ws::KeptAlong;
 use tokio::io::AsyncWriteExt as _;
@@ -301,7 +302,16 @@ type Io1 = Watched<Rewound<Io>>;
 /// The body of a response as hyper has it.
 type Out = Either<Answer<Body>, Begun<Answer<Body>>>;
 
-/// Drives a connection to its end, and cuts it off, which is `None`, when it is overdue, when its place is needed, or for a drain. hyper alone
+/// What has happened to a connection.
+enum Turn<T> {
+    Over(T),
+    Drain,
+    Leave,
+    Look,
+}
+
+/// Drives a connection to its end, and cuts it off, which is `None`, when it is overdue, when its place is needed, or for a
+/// drain. hyper alone
 /// would wait for the rest of a head, and for an HTTP/2 client's word that it has heard of the end, from clients that
 /// have not asked for anything.
 async fn supervise<C: Future + Unpin>(
@@ -312,20 +322,36 @@ async fn supervise<C: Future + Unpin>(
     is_http1: bool,
 ) -> Option<C::Output> {
     let Serving { deadlines, draining, .. } = serving;
-    let mut gave_way = false;
     let mut look = tokio::time::interval(deadlines.look_every());
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut drain, mut place) = (pin!(draining.cancelled()), pin!(presence.asked_to_leave()));
+    let rarely = Rarely::new();
     loop {
-        tokio::select! {
+        let turn = poll_fn(|cx| {
             // What has arrived before the drain is looked at.
-            biased;
-            over = poll_fn(|cx| poll_gathering(connection, &mut gave_way, presence, cx)) => return Some(over),
-            () = draining.cancelled() => break shut_down(connection),
-            () = presence.asked_to_leave() => {
+            if let Poll::Ready(over) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Turn::Over(over));
+            }
+            let Some(waker) = rarely.called(cx) else { return Poll::Pending };
+            let cx = &mut Context::from_waker(&waker);
+            if drain.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Turn::Drain);
+            }
+            if place.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Turn::Leave);
+            }
+            ready!(look.poll_tick(cx));
+            rarely.again();
+            Poll::Ready(Turn::Look)
+        });
+        match turn.await {
+            Turn::Over(over) => return Some(over),
+            Turn::Drain => break shut_down(connection),
+            Turn::Leave => {
                 tracing::debug!("an idle connection makes room");
                 return leave(connection, shut_down, MAKING_ROOM).await;
             }
-            _ = look.tick() => match presence.overdue(deadlines, is_http1) {
+            Turn::Look => match presence.overdue(deadlines, is_http1) {
                 None => {}
                 Some(Overdue::Idle) => return leave(connection, shut_down, UNASKED).await,
                 Some(overdue) => {
@@ -360,23 +386,6 @@ async fn supervise<C: Future + Unpin>(
     }
 }
 
-/// Polls a connection after those of its streams that are ready to run. The runtime runs next what was woken last, which
-/// is the connection whenever one of its streams has something to send: it would write for each of them alone.
-fn poll_gathering<C: Future + Unpin>(
-    connection: &mut C,
-    gave_way: &mut bool,
-    presence: &Presence,
-    cx: &mut Context<'_>,
-) -> Poll<C::Output> {
-    *gave_way = !*gave_way && presence.is_shared();
-    if *gave_way {
-        // To the end of the queue.
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
-    }
-    Pin::new(connection).poll(cx)
-}
-
 /// Says goodbye on a connection on which nothing is asked. A request that crosses it on its way is still answered.
 async fn leave<C: Future + Unpin>(
     connection: &mut C,
@@ -385,4 +394,19 @@ async fn leave<C: Future + Unpin>(
 ) -> Option<C::Output> {
     shut_down(connection);
     tokio::time::timeout(within, connection).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each idle connection costs this much in its task, beside what is boxed. A larger future is no fault, but a reason to
+    /// look for what lives in it longer than it must.
+    #[test]
+    fn a_connection_is_small() {
+        fn returned<A, B, Task>(_: impl Fn(A, B) -> Task) -> usize {
+            size_of::<Task>()
+        }
+        assert!(returned(serve) <= 2_048, "{}", returned(serve));
+    }
 }

@@ -87,11 +87,6 @@ impl Presence {
         self.in_flight.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether several requests are being answered.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 1
-    }
-
     /// Whether no request was being answered for so long.
     pub(crate) fn is_idle_for(&self, duration: Duration) -> bool {
         let since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
