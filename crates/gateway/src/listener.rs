@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RunError;
@@ -16,8 +16,20 @@ use crate::presence::Presence;
 
 /// Idle time after which the kernel probes whether a peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Connections that the kernel completes before they are accepted, if `net.core.somaxconn` allows it. When everybody
+/// comes back at once they shall wait here: what finds no place is dropped, and tried again after a second.
+const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, e.g. when file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Elsewhere it means that another process may take the port over.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
 
 /// A bound socket, not yet accepting.
 pub(crate) struct Listener {
@@ -30,7 +42,7 @@ impl Listener {
     pub(crate) async fn bind(addr: SocketAddr, setting: &str) -> Result<Self, RunError> {
         let cannot =
             |error: std::io::Error| RunError::start(format!("cannot listen on {setting}={addr}"), error);
-        let socket = TcpListener::bind(addr).await.map_err(cannot)?;
+        let socket = listen(addr).map_err(cannot)?;
         let addr = socket.local_addr().map_err(cannot)?;
         Ok(Self { socket, addr })
     }
@@ -94,5 +106,22 @@ impl Listener {
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(stall))?;
         Ok((stream, peer.ip()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hundreds_may_come_at_once() {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "MACP_BIND_ADDR").await.unwrap();
+        let mut waiting = Vec::new();
+        for number in 0..400 {
+            // Nobody accepts. One that finds no place in the kernel's queue would hang until it is tried again.
+            let connecting = TcpStream::connect(listener.addr());
+            let connected = tokio::time::timeout(Duration::from_millis(900), connecting).await;
+            waiting.push(connected.unwrap_or_else(|_| panic!("connection {number} waits")).unwrap());
+        }
     }
 }
