@@ -31,6 +31,10 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8] = b"FJL\x03";
 
+/// What a batch takes beyond its items, and an item beyond its key and value.
+pub(super) const BATCH_OVERHEAD: u64 = 26;
+pub(super) const ITEM_OVERHEAD: u64 = 21;
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("{0}")]
@@ -102,7 +106,7 @@ fn damaged(path: &Path, at: usize) -> Error {
 }
 
 /// The journal's files, oldest first.
-fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

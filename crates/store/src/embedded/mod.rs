@@ -10,6 +10,7 @@
 //! `writer.rs` for group commit and what happens when a write fails, `journal.rs` for what a crash can leave behind,
 //! and `docs/storage.md` for the operator's view.
 
+mod ahead;
 mod faults;
 mod format;
 mod journal;
@@ -248,6 +249,10 @@ impl LogStore for EmbeddedStore {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError> {
+        // Nothing there, as before a session starts: a point read tells it without a change of threads.
+        if after.is_none() && self.shared.tables()?.head(stream)?.is_none() {
+            return Ok(Vec::new());
+        }
         let stream = stream.clone();
         self.blocking(move |tables| tables.read(&stream, after.map(Position::to_engine), limit)).await
     }

@@ -10,6 +10,7 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot,
 };
 
+use super::journal;
 use super::layout::{self, Damage, Tail};
 use super::options::Options;
 use super::shared::Memory;
@@ -59,6 +60,13 @@ enum Table {
 }
 
 impl Changes {
+    /// Bytes that they will take in the engine's journal.
+    pub(super) fn journaled(&self) -> u64 {
+        let removed: usize = self.removals.iter().map(|(_, key)| key.len()).sum();
+        let items = (self.puts.len() + self.removals.len()) as u64;
+        self.bytes + removed as u64 + items * journal::ITEM_OVERHEAD + journal::BATCH_OVERHEAD
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.removals.is_empty()
     }
@@ -174,16 +182,17 @@ impl Tables {
 
     /// Commits all changes atomically; they are on disk, and visible, when it returns.
     pub(super) fn commit(&self, changes: Changes) -> fjall::Result<()> {
-        self.write(changes, Some(PersistMode::SyncData))
+        self.write(changes, PersistMode::SyncData)
     }
 
     /// The same without a sync: a crash may undo it, until the next commit has been synced.
     pub(super) fn commit_without_sync(&self, changes: Changes) -> fjall::Result<()> {
-        self.write(changes, None)
+        // Not left in the engine's buffer: `ahead.rs` counts on nothing being written between commits.
+        self.write(changes, PersistMode::Buffer)
     }
 
-    fn write(&self, changes: Changes, durability: Option<PersistMode>) -> fjall::Result<()> {
-        let mut batch = self.db.batch().durability(durability);
+    fn write(&self, changes: Changes, durability: PersistMode) -> fjall::Result<()> {
+        let mut batch = self.db.batch().durability(Some(durability));
         let keyspace = |table| match table {
             Table::Log => &self.log,
             Table::Live => &self.live,

@@ -6,9 +6,9 @@
 //!                                          └── tails forgotten ◀── open again ◀┴─ close the tables, cut the journal
 //! ```
 //!
-//! While the disk syncs one commit the next one gathers, so nothing ever waits for company. Commits happen on a thread
-//! of their own, except that a lone append is committed on the thread that brings it: handing it over and back would
-//! cost as much as the sync of a fast disk.
+//! While the disk syncs one commit the next one gathers. Only under load does a commit wait for company ([`Load`]).
+//! Commits happen on a thread of their own, except that a lone append is committed on the thread that brings it:
+//! handing it over and back would cost as much as the sync of a fast disk.
 //!
 //! After a failed commit nobody knows what the disk holds, and after a failed sync the operating system may believe
 //! that it holds everything. So the tables are closed, the journal is cut back to the last commit that was
@@ -16,12 +16,13 @@
 //! store; until it does, its outcome is unknown and reads are refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::ahead::Ahead;
 use super::faults::Faults;
 use super::journal;
 use super::round::{Failure, Job, Round, refuse};
@@ -33,6 +34,10 @@ use super::tails::Tails;
 const COMMIT_JOBS: usize = 4096;
 /// Bytes after which a commit takes no more jobs.
 const COMMIT_BYTES: usize = 8 << 20;
+/// Jobs in a round from which on the next one waits for company, how long it waits at most, and how often it looks.
+const CROWD: usize = 16;
+const PATIENCE: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_micros(50);
 /// How long the writer waits before it tries by itself whether a fault has passed.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long it waits for readers of the tables that it closes.
@@ -43,22 +48,32 @@ const SWEEP_BESIDE: u64 = 64;
 const SWEEP_IDLE: u64 = 4096;
 /// Commits that take longer are not made on the caller's thread.
 const FAST_COMMIT: Duration = Duration::from_millis(1);
+/// Lone and fast commits in a row after which the next is taken for one. Under load there are some too, where many
+/// clients were answered at once and their next messages begin to come in.
+const LONE: u32 = 16;
 
 /// The committer, and what is known of its recent work.
 pub(super) struct Line {
     committer: Mutex<Committer>,
     /// Jobs sent to the writer thread that it has not taken yet.
     waiting: AtomicUsize,
-    /// Whether the last commit was of a single job, and fast.
-    quiet: AtomicBool,
+    /// Commits in a row that were of a single job, and fast.
+    lone: AtomicU32,
 }
 
 impl Line {
     pub(super) fn new(shared: Arc<Shared>, next_number: u64, next_commit: u64) -> Self {
         let tails = Tails::new(shared.options.cached_tails);
-        let committer =
-            Committer { shared, tails, next_number, unacknowledged: next_commit, closing: None, gone: None };
-        Self { committer: Mutex::new(committer), waiting: AtomicUsize::new(0), quiet: AtomicBool::new(true) }
+        let committer = Committer {
+            shared,
+            tails,
+            next_number,
+            unacknowledged: next_commit,
+            ahead: Ahead::new(),
+            closing: None,
+            gone: None,
+        };
+        Self { committer: Mutex::new(committer), waiting: AtomicUsize::new(0), lone: AtomicU32::new(LONE) }
     }
 
     /// Notes that a job is about to be sent to the writer thread.
@@ -74,7 +89,7 @@ impl Line {
     /// Commits a lone job here and now, or gives it back for the writer thread. For threads of a multi-thread
     /// runtime.
     pub(super) fn commit_alone(&self, job: Job) -> Option<Job> {
-        if !self.quiet.load(Ordering::Acquire) || self.waiting.load(Ordering::Acquire) > 0 {
+        if self.lone.load(Ordering::Acquire) < LONE || self.waiting.load(Ordering::Acquire) > 0 {
             return Some(job);
         }
         let Some(mut committer) = self.committer.try_lock() else { return Some(job) };
@@ -88,6 +103,7 @@ impl Line {
 
     /// The writer thread: runs until every handle is gone and everything that waited is answered.
     pub(super) fn run(&self, shared: &Shared, jobs: &Receiver<Job>) {
+        let mut load = Load::default();
         loop {
             // Wakes up in any case: a commit on another thread may have failed meanwhile.
             let first = match jobs.recv_timeout(PROBE_EVERY) {
@@ -103,20 +119,64 @@ impl Line {
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            load.gather(|| self.queued());
             let mut committer = self.committer.lock();
             self.waiting.fetch_sub(1, Ordering::AcqRel);
-            self.round(&mut committer, first, || {
+            let (jobs, took) = self.round(&mut committer, first, || {
                 jobs.try_recv().ok().inspect(|_| {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
                 })
             });
+            load.committed(jobs, took);
         }
     }
 
-    fn round(&self, committer: &mut Committer, first: Job, more: impl FnMut() -> Option<Job>) {
+    /// One round; how many jobs it had, and how long it took.
+    fn round(
+        &self,
+        committer: &mut Committer,
+        first: Job,
+        more: impl FnMut() -> Option<Job>,
+    ) -> (usize, Duration) {
         let start = Instant::now();
         let jobs = committer.round(first, more);
-        self.quiet.store(jobs == 1 && start.elapsed() < FAST_COMMIT, Ordering::Release);
+        let took = start.elapsed();
+        let is_lone = jobs == 1 && took < FAST_COMMIT;
+        // Only the holder of the committer changes it.
+        let lone = if is_lone { self.lone.load(Ordering::Acquire).saturating_add(1) } else { 0 };
+        self.lone.store(lone, Ordering::Release);
+        (jobs, took)
+    }
+}
+
+/// What the last rounds say of how many clients there are.
+///
+/// A round answers many clients at once, and their next messages come in one by one. Committed as they come, the first
+/// would have a sync for itself, and the sync's share of the processor is what the others then wait for. So where
+/// rounds were large, the next begins when half as many jobs wait, or when it has waited as long as the last one took.
+#[derive(Debug, Default)]
+struct Load {
+    /// Jobs of the largest of the last rounds; of an earlier one less and less.
+    jobs: usize,
+    /// How long the last round took.
+    took: Duration,
+}
+
+impl Load {
+    /// Waits for company, if there is reason to expect it. `waiting` tells how many there are.
+    fn gather(&self, waiting: impl Fn() -> usize) {
+        if self.jobs < CROWD {
+            return;
+        }
+        let until = Instant::now() + self.took.min(PATIENCE);
+        while waiting() < self.jobs / 2 && Instant::now() < until {
+            std::thread::sleep(STEP);
+        }
+    }
+
+    fn committed(&mut self, jobs: usize, took: Duration) {
+        self.jobs = jobs.max(self.jobs - self.jobs / 4);
+        self.took = took;
     }
 }
 
@@ -126,6 +186,7 @@ struct Committer {
     next_number: u64,
     /// The engine's number of the first commit that is not acknowledged.
     unacknowledged: u64,
+    ahead: Ahead,
     /// Tables that are closed to readers, while readers from before still hold them.
     closing: Option<Arc<Tables>>,
     /// What is left of removed streams; `None` when that is not known.
@@ -161,7 +222,7 @@ impl Committer {
             round.succeed(&mut self.tails);
             return count;
         }
-        let bytes = changes.bytes;
+        let (bytes, journaled) = (changes.bytes, changes.journaled());
         match self.commit(&tables, Some(changes)) {
             Ok(()) => {
                 self.shared.succeeded(round.appended(), bytes);
@@ -170,6 +231,7 @@ impl Committer {
                 }
                 round.succeed(&mut self.tails);
                 self.sweep(&tables, SWEEP_BESIDE);
+                self.ahead.committed(journaled, &self.shared.tables_dir);
             }
             Err(why) => {
                 drop(tables);
@@ -260,6 +322,7 @@ impl Committer {
         self.next_number = tables.next_number().map_err(|error| error.to_string())?.max(self.next_number);
         self.gone = None;
         self.unacknowledged = tables.next_commit();
+        self.ahead = Ahead::new();
         self.shared.put_tables(tables);
         tracing::info!("the tables are open again");
         self.shared.tables().map_err(|error| error.to_string())
@@ -289,5 +352,42 @@ impl Committer {
 fn wait_for_room(tables: &Tables) {
     while tables.crowded() && tables.probe().is_ok() {
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// How often a writer that has seen these rounds looks before it commits a lone job.
+    fn looks(load: &Load, arriving: usize) -> usize {
+        let looked = Cell::new(0);
+        load.gather(|| {
+            looked.set(looked.get() + 1);
+            1 + arriving * (looked.get() - 1)
+        });
+        looked.get()
+    }
+
+    #[test]
+    fn a_job_waits_for_company_only_where_there_was_some() {
+        let mut load = Load::default();
+        for jobs in [1, 2, CROWD - 1] {
+            load.committed(jobs, Duration::from_millis(1));
+            assert_eq!(looks(&load, 0), 0, "{jobs}");
+        }
+        load.committed(100, Duration::from_secs(9));
+        assert_eq!(looks(&load, 49), 2, "until fifty wait");
+        let begun = Instant::now();
+        assert!(looks(&load, 0) > 1);
+        assert!(begun.elapsed() >= PATIENCE, "as long as it is worth at most");
+        load.committed(100, Duration::ZERO);
+        assert_eq!(looks(&load, 0), 1, "no longer than the round before took");
+        for _ in 0..16 {
+            load.committed(1, Duration::from_millis(1));
+        }
+        assert_eq!(looks(&load, 0), 0, "they have gone");
     }
 }

@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use super::{EmbeddedStore, Options};
 use crate::log::{Append, Expected, LogStore, Position, Summary};
 
-fn open(dir: &TempDir) -> EmbeddedStore {
+pub(in crate::embedded) fn open(dir: &TempDir) -> EmbeddedStore {
     EmbeddedStore::open(dir.path(), Options::default()).unwrap()
 }
 
-fn append(stream: &str, at: u64, record: impl Into<Bytes>) -> Append {
+pub(in crate::embedded) fn append(stream: &str, at: u64, record: impl Into<Bytes>) -> Append {
     let summary = Summary { live: true, bytes: Bytes::from(format!("summary {at}")) };
     let expected = Expected::tail((at > 1).then(|| Position::from_engine(at - 1)));
     Append { stream: Bytes::from(stream.to_owned()), expected, record: record.into(), summary }
@@ -30,11 +30,11 @@ async fn fill(store: &EmbeddedStore, stream: &str, count: u64) {
     }
 }
 
-async fn length(store: &EmbeddedStore, stream: &str) -> usize {
+pub(in crate::embedded) async fn length(store: &EmbeddedStore, stream: &str) -> usize {
     store.read(&Bytes::from(stream.to_owned()), None, usize::MAX).await.unwrap().len()
 }
 
-fn findings(store: &EmbeddedStore) -> Vec<String> {
+pub(in crate::embedded) fn findings(store: &EmbeddedStore) -> Vec<String> {
     store.verify().filter_map(Result::err).map(|finding| finding.to_string()).collect()
 }
 
