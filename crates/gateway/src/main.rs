@@ -35,6 +35,12 @@ mod web;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// What the system's allocator costs instead: docs/benchmarks.md.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     let (arguments, layers) = cli::parse();
     match cli::run(arguments, layers) {
