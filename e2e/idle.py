@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What an idle WebSocket costs: many authenticated sockets with one subscription each, and the server's memory.
+"""What an idle WebSocket costs, or with `--events` an event stream over HTTP/1.1: many authenticated ones with one
+subscription each, and the server's memory.
 
 With 2,000 sockets and a bound it is part of the CI; with as many as the docs tell of it takes a minute:
 `python3 e2e/idle.py --sockets 20000`. Prints the resident memory
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import struct
 import sys
@@ -95,6 +97,34 @@ class Socket:
         return frame[kind]
 
 
+class EventStream:
+    """A subscription over HTTP/1.1, of which only the ids of its events are known."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def open(cls, host: str, port: int, source: str, session: str) -> EventStream:
+        reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0), limit=4096)
+        body = json.dumps({"subscribe_session_id": session})
+        writer.write(
+            (
+                f"POST /macp/v1/StreamSession HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+                f"Authorization: Bearer {ANN}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        return cls(reader, writer)
+
+    async def until(self, kind: str) -> dict:
+        assert kind == "envelope", "there is nothing else"
+        while True:
+            event = await self.reader.readuntil(b"\n\n")
+            if found := re.search(rb"^id: (\d+)$", event, re.MULTILINE):
+                return {"sequence": int(found[1])}
+
+
 def envelope(session: str, message_type: str, payload: dict) -> dict:
     return {
         "macp_version": "1.0",
@@ -112,16 +142,22 @@ async def send(socket: Socket, session: str, message_type: str, payload: dict) -
     assert ack["ok"], ack
 
 
-async def subscribed(host: str, port: int, number: int, sessions: list[str], places: asyncio.Semaphore) -> Socket:
+async def subscribed(
+    host: str, port: int, number: int, sessions: list[str], places: asyncio.Semaphore, events: bool
+) -> Socket | EventStream:
     async with places:
         source = f"127.0.0.{1 + number // PER_ADDRESS}"
+        if events:
+            stream = await EventStream.open(host, port, source, sessions[number % len(sessions)])
+            await stream.until("envelope")
+            return stream
         socket = await Socket.open(host, port, source)
         socket.say({"subscribe": {"session_id": sessions[number % len(sessions)], "after_sequence": 0}})
         await socket.until("synced")
         return socket
 
 
-async def measure(gateway: Gateway, count: int, session_count: int, quiet: float) -> float:
+async def measure(gateway: Gateway, count: int, session_count: int, quiet: float, events: bool) -> float:
     """KiB for each socket beyond the base, when they are idle."""
     host, port = gateway.http.rsplit(":", 1)
     pid = gateway.pid
@@ -142,7 +178,7 @@ async def measure(gateway: Gateway, count: int, session_count: int, quiet: float
 
     began = time.monotonic()
     places = asyncio.Semaphore(AT_ONCE)
-    sockets = await asyncio.gather(*(subscribed(host, int(port), n, sessions, places) for n in range(count)))
+    sockets = await asyncio.gather(*(subscribed(host, int(port), n, sessions, places, events) for n in range(count)))
     took = time.monotonic() - began
     print(f"{count} sockets with a subscription each after {took:.1f} s ({count / took:.0f}/s)", flush=True)
 
@@ -174,7 +210,8 @@ async def measure(gateway: Gateway, count: int, session_count: int, quiet: float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What an idle WebSocket costs.")
+    parser = argparse.ArgumentParser(description="What an idle WebSocket, or event stream, costs.")
+    parser.add_argument("--events", action="store_true", help="event streams over HTTP/1.1 in place of WebSockets")
     parser.add_argument("--sockets", type=int, default=20_000)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--quiet", type=float, default=30.0, help="seconds, longer than a heartbeat")
@@ -186,10 +223,12 @@ def main() -> int:
         raise SystemExit(f"{wanted} files are needed, {hard} are allowed (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     unlimited = {name: "1000000" for name in ("MACP_SESSION_START_LIMIT_PER_MINUTE", "MACP_MESSAGE_LIMIT_PER_MINUTE")}
-    sockets = {"MACP_WS_MAX_CONNECTIONS": str(wanted), "MACP_SHUTDOWN_DRAIN_SECS": "5"}
+    places = {name: str(wanted) for name in ("MACP_WS_MAX_CONNECTIONS", "MACP_HTTP_MAX_CONNECTIONS")}
+    sockets = {**places, "MACP_SHUTDOWN_DRAIN_SECS": "5"}
     store = {"MACP_ALLOW_INSECURE": "1"} if os.environ.get("MACP_IDLE_ON_DISK") else DEVELOPMENT
     with Gateway({**store, **unlimited, **sockets}) as gateway:
-        each = asyncio.run(measure(gateway, arguments.sockets, arguments.sessions, arguments.quiet))
+        count, sessions = arguments.sockets, arguments.sessions
+        each = asyncio.run(measure(gateway, count, sessions, arguments.quiet, arguments.events))
     if arguments.at_most and each > arguments.at_most:
         print(f"FAILED: {each:.2f} KiB are more than {arguments.at_most}", flush=True)
         return 1
