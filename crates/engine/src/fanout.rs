@@ -39,7 +39,7 @@ const BATCH: usize = 64;
 pub(crate) struct Tail {
     state: Mutex<TailState>,
     /// What `state` says of the head and of the end, for a look without the lock: twice the head, and one more when the
-    /// session is over. Written with the lock held, before those who wait are woken.
+    /// session is over. Written with the lock held; those who wait are woken after each change of it, and only then.
     mark: AtomicU64,
     changed: Notify,
 }
@@ -102,10 +102,16 @@ impl Tail {
 
     /// Sets what a load found, when nothing was published before.
     pub(crate) fn reset(&self, head: u64, lifecycle: Lifecycle) {
-        let mut state = self.state.lock();
-        state.head = state.head.max(head);
-        state.ended = lifecycle.is_terminal().then(|| lifecycle.wire());
-        self.mark.store(state.mark(), Ordering::Release);
+        {
+            let mut state = self.state.lock();
+            state.head = state.head.max(head);
+            state.ended = lifecycle.is_terminal().then(|| lifecycle.wire());
+            if self.mark.swap(state.mark(), Ordering::AcqRel) == state.mark() {
+                return;
+            }
+        }
+        // What is published of it later changes nothing any more.
+        self.changed.notify_waiters();
     }
 
     /// Whether there is nothing behind this cursor, and more may come.
