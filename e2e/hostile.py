@@ -54,9 +54,6 @@ SETTINGS = {
     "MACP_STALL_TIMEOUT_SECS": str(STALL),
     "MACP_IDLE_TIMEOUT_SECS": str(IDLE),
     "MACP_WS_HEARTBEAT_SECS": str(HEARTBEAT),
-    # Or else glibc keeps memory for each thread that ever served connections, and it takes very many rounds until all of
-    # them have had their share.
-    "MALLOC_ARENA_MAX": "1",
 }
 #: Attackers of a kind.
 EACH = 20

@@ -310,10 +310,9 @@ enum Turn<T> {
     Look,
 }
 
-/// Drives a connection to its end, and cuts it off, which is `None`, when it is overdue, when its place is needed, or for a
-/// drain. hyper alone
-/// would wait for the rest of a head, and for an HTTP/2 client's word that it has heard of the end, from clients that
-/// have not asked for anything.
+/// Drives a connection to its end, and cuts it off, which is `None`, when it is overdue, when its place is needed, or for
+/// a drain. hyper alone would wait for the rest of a head, and for an HTTP/2 client's word that it has heard of the end,
+/// from clients that have not asked for anything.
 async fn supervise<C: Future + Unpin>(
     connection: &mut C,
     shut_down: impl FnOnce(&mut C),

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -11,6 +12,12 @@ use tokio::time::{Sleep, sleep};
 use crate::frames::Census;
 use crate::gate::Meter;
 use crate::presence::Presence;
+
+/// How long, and for how many bytes, a client is listened to that still sends what was refused.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 16 << 20;
+/// What is read of that at a time.
+const SCRAP: usize = 8 << 10;
 
 /// A stream that is watched.
 pub(crate) struct Watched<S> {
@@ -21,6 +28,14 @@ pub(crate) struct Watched<S> {
     census: Option<Box<Census>>,
     /// Whether what is to be written has waited for more.
     gathered: bool,
+    lingering: Option<Lingering>,
+}
+
+/// The end of an HTTP/1.1 connection on which a request was answered before all of it had come. Were it closed with
+/// something unread, the client's system would throw away the answer with the connection (RFC 9112 §9.6).
+struct Lingering {
+    until: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 /// A meter, and the time until it lets on.
@@ -48,7 +63,7 @@ impl<S> Watched<S> {
     pub(crate) fn new(stream: S, presence: Arc<Presence>, meter: Option<Meter>, is_http2: bool) -> Self {
         let census = is_http2.then(|| Box::new(Census::new()));
         let meter = meter.map(|meter| Metered { meter, pause: None });
-        Self { stream, presence, meter, census, gathered: false }
+        Self { stream, presence, meter, census, gathered: false, lingering: None }
     }
 
     /// Lets whoever is ready have a turn before something is written on a connection with many calls: answers of other
@@ -107,7 +122,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Reads what is still coming in, for a while. If there is nothing at once, nothing is waited for.
+    fn poll_lingered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; SCRAP];
+        loop {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scrap);
+            match (read, &mut self.lingering) {
+                (Poll::Ready(Ok(())), _) if !scrap.filled().is_empty() => {
+                    let begin = || Lingering { until: Box::pin(sleep(LINGER)), left: LINGER_BYTES };
+                    let lingering = self.lingering.get_or_insert_with(begin);
+                    lingering.left = lingering.left.saturating_sub(scrap.filled().len());
+                    if lingering.left == 0 {
+                        return Poll::Ready(());
+                    }
+                }
+                (Poll::Pending, Some(lingering)) => return lingering.until.as_mut().poll(cx),
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_gathered(cx));
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -133,13 +171,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if self.census.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_lingered(cx).map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, empty, join};
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -148,10 +195,11 @@ mod tests {
         let presence = Presence::new();
         let mut cx = Context::from_waker(Waker::noop());
         let mut write = |is_http2, times: usize| {
-            let mut watched = Watched::new(Vec::new(), Arc::clone(&presence), None, is_http2);
+            let stream = join(empty(), Vec::new());
+            let mut watched = Watched::new(stream, Arc::clone(&presence), None, is_http2);
             let polls: Vec<_> =
                 (0..times).map(|_| Pin::new(&mut watched).poll_write(&mut cx, b"x").is_ready()).collect();
-            (polls, watched.stream.len())
+            (polls, watched.stream.writer().len())
         };
         assert_eq!(write(true, 2), (vec![true, true], 2), "nothing is open");
         presence.began();
@@ -159,5 +207,52 @@ mod tests {
         assert_eq!(write(true, 4), (vec![false, true, false, true], 2));
         presence.ended();
         assert_eq!(write(true, 1), (vec![true], 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_still_sends_what_was_refused_hears_why() {
+        let (mut client, server) = duplex(1 << 10);
+        let mut server = Watched::new(server, Presence::new(), None, false);
+        client.write_all(&[0; 1 << 10]).await.unwrap();
+        server.write_all(b"no").await.unwrap();
+        let (sent, closed) = tokio::join!(
+            async {
+                client.write_all(&[0; 100 << 10]).await.unwrap();
+                client.shutdown().await.unwrap();
+                client
+            },
+            server.shutdown()
+        );
+        closed.unwrap();
+        let mut said = String::new();
+        drop(server);
+        { sent }.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "no");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_long_and_the_silent_not_at_all() {
+        for (is_http2, sends, waits) in [(false, false, false), (false, true, true), (true, true, false)] {
+            let (mut client, server) = duplex(1 << 10);
+            let mut server = Watched::new(server, Presence::new(), None, is_http2);
+            if sends {
+                client.write_all(b"more").await.unwrap();
+            }
+            let began = Instant::now();
+            timeout(2 * LINGER, server.shutdown()).await.unwrap().unwrap();
+            assert_eq!(began.elapsed() >= LINGER, waits, "HTTP/2: {is_http2}, sends: {sends}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_without_end_is_cut_off() {
+        let (mut client, server) = duplex(64 << 10);
+        let mut server = Watched::new(server, Presence::new(), None, false);
+        client.write_all(b"more").await.unwrap();
+        let sending = async { while client.write_all(&[0; 64 << 10]).await.is_ok() {} };
+        tokio::select! {
+            () = sending => panic!("nobody reads any more"),
+            closed = server.shutdown() => closed.unwrap(),
+        }
     }
 }
