@@ -5,11 +5,9 @@
 //! nothing, and resuming is the same code as starting.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use macp_counters::Held;
@@ -124,23 +122,11 @@ impl Tail {
     async fn news_after(&self, cursor: u64) {
         while self.is_caught_up(cursor) {
             let mut changed = pin!(self.changed.notified());
-            // Who is registered, and what the mark was before.
-            let mut registered: Option<(Waker, u64)> = None;
-            poll_fn(|cx| {
-                let mark = self.mark.load(Ordering::Acquire);
-                // Asked again by its task, and nobody was woken since: that costs no lock.
-                if registered.as_ref().is_some_and(|(waker, at)| *at == mark && waker.will_wake(cx.waker())) {
-                    return Poll::Pending;
-                }
-                // Registered before the look, so that a publication in between wakes it.
-                let woken = changed.as_mut().poll(cx).is_ready();
-                if woken || !self.is_caught_up(cursor) {
-                    return Poll::Ready(());
-                }
-                registered = Some((cx.waker().clone(), mark));
-                Poll::Pending
-            })
-            .await;
+            // Registered before the look, so that a publication in between wakes it.
+            changed.as_mut().enable();
+            if self.is_caught_up(cursor) {
+                changed.await;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
-use macp_engine::{End as Ended, Ends, Engine, Event, Method, Rarely, Subscription, ack};
+use macp_engine::{End as Ended, Ends, Engine, Event, Method, Subscription, ack};
 use macp_kernel::envelope::core_type;
 use macp_kernel::{Identity, Refusal, RefusalCode};
 use macp_wire::v1::{Envelope, MacpError, StreamSessionRequest};
@@ -33,8 +33,6 @@ pub(crate) struct SessionStream<I> {
     ends: Ends,
     /// The client's frames; `None` once the client is done.
     input: Option<I>,
-    /// Most clients that follow a session say nothing, and looking for a frame takes a lock of their connection.
-    input_calls: Rarely,
     /// The session that every frame must be about.
     bound: Option<String>,
     /// Where delivery stands; absent until the session exists and the caller may read it.
@@ -99,7 +97,6 @@ where
             identity,
             ends,
             input: Some(input),
-            input_calls: Rarely::new(),
             bound: None,
             cursor: None,
             turn: 0,
@@ -155,14 +152,14 @@ where
     /// Waits for the drain, the end of the credential, a delivery or a frame. A delivery goes before a frame that is also
     /// there: what was accepted earlier is then seen before the answer to what was sent later.
     async fn woken(&mut self) -> Woken {
-        let Self { ends, input, input_calls, cursor, turn, .. } = self;
+        let Self { ends, input, cursor, turn, .. } = self;
         let frames_first = *turn >= TURN;
         let mut event = pin!(next_event(cursor.as_mut()));
         poll_fn(|cx| {
             if let Poll::Ready(ended) = ends.poll(cx) {
                 return Poll::Ready(Woken::Ended(ended));
             }
-            if frames_first && let Poll::Ready(frame) = poll_frame(input, input_calls, cx) {
+            if frames_first && let Poll::Ready(frame) = poll_frame(input, cx) {
                 return Poll::Ready(Woken::Frame(frame));
             }
             if let Poll::Ready(event) = event.as_mut().poll(cx) {
@@ -171,7 +168,7 @@ where
             if frames_first {
                 return Poll::Pending;
             }
-            poll_frame(input, input_calls, cx).map(Woken::Frame)
+            poll_frame(input, cx).map(Woken::Frame)
         })
         .await
     }
@@ -357,22 +354,14 @@ async fn next_event(cursor: Option<&mut Cursor>) -> Result<Event, Refusal> {
     }
 }
 
-/// The client's next frame, looked for only if the client may have sent one since the last look.
 fn poll_frame<I>(
     input: &mut Option<I>,
-    calls: &Rarely,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
 ) -> Poll<Option<Result<StreamSessionRequest, Status>>>
 where
     I: Stream<Item = Result<StreamSessionRequest, Status>> + Unpin,
 {
-    let Some(input) = input else { return Poll::Pending };
-    let Some(waker) = calls.called(cx) else { return Poll::Pending };
-    let polled = input.poll_next_unpin(&mut Context::from_waker(&waker));
-    if polled.is_ready() {
-        calls.again();
-    }
-    polled
+    input.as_mut().map_or(Poll::Pending, |input| input.poll_next_unpin(cx))
 }
 
 /// Whether a refused envelope ends its stream with a status. Every other refusal is an inline error.
