@@ -110,3 +110,27 @@ impl StreamingService<StreamSessionRequest> for Streams {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Feeds, Target, Transport};
+    use crate::traffic::Cast;
+
+    /// A connection has few places, and each feed gives its own back.
+    #[tokio::test]
+    async fn feeds_come_and_go_on_one_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let everybody = Everybody::new(1);
+        let server = Server::builder().max_concurrent_streams(2).add_service(Bare(everybody));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let target = Target { authority, transport: Transport::Grpc };
+        let feeds = Feeds::open(&target, &Cast::new(Vec::new(), 1), 1).await.unwrap();
+        for _ in 0..10 {
+            let follows = feeds.follow(0, 0, "session", 0);
+            let followed = tokio::time::timeout(std::time::Duration::from_secs(10), follows).await;
+            drop(followed.expect("a place on the connection").unwrap());
+        }
+    }
+}

@@ -1,9 +1,7 @@
 //! The envelopes of a session as they are delivered, on any transport.
 
-use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tonic::Streaming;
 
 use super::sse::Events;
 use super::{Failure, Target, Transport, grpc, http, scan, ws};
@@ -25,7 +23,7 @@ pub(crate) struct Feed {
 }
 
 enum Source {
-    Grpc(Box<Streaming<Bytes>>),
+    Grpc(Box<grpc::Following>),
     Sse { body: Incoming, events: Events },
     Ws { follower: Box<ws::Follower>, binary: bool },
 }
@@ -84,8 +82,9 @@ impl Feed {
     /// The next envelope; `None` when the server ends the stream.
     pub(crate) async fn next(&mut self) -> Result<Option<Seen>, Failure> {
         match &mut self.source {
-            Source::Grpc(stream) => loop {
-                let Some(message) = stream.message().await.map_err(|status| grpc::failure(&status))? else {
+            Source::Grpc(following) => loop {
+                let message = following.responses.message().await;
+                let Some(message) = message.map_err(|status| grpc::failure(&status))? else {
                     return Ok(None);
                 };
                 // Field 1 of the response is an envelope, whose field 4 is its id; other responses are errors.

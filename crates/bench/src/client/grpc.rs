@@ -1,5 +1,6 @@
 //! gRPC over one HTTP/2 connection: tonic's client straight on hyper, without a balancer or a buffer in between.
 
+use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use macp_wire::v1::{Ack, Envelope, SendRequest, SendResponse, StreamSessionRequest};
+use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -75,19 +77,29 @@ impl Connection {
         sender: usize,
         session: &str,
         after: u64,
-    ) -> Result<Streaming<Bytes>, Failure> {
+    ) -> Result<Following, Failure> {
         let subscribe = StreamSessionRequest {
             subscribe_session_id: session.to_owned(),
             after_sequence: after,
             ..StreamSessionRequest::default()
         };
-        // The request stays open: one that is done may be answered by the end of the stream.
-        let frames = stream::iter([subscribe]).chain(stream::pending());
+        // The request stays open as long as the feed is: one that is done may be answered by the end of the stream, and
+        // one that never ends keeps its place among the streams of the connection.
+        let (open, dropped) = oneshot::channel();
+        let end = stream::once(dropped).filter_map(|_: Result<Infallible, _>| std::future::ready(None));
+        let frames = stream::iter([subscribe]).chain(end);
         let request = self.request(sender, frames);
         self.client.ready().await.map_err(Failure::connection)?;
         let response = self.client.streaming(request, STREAM_SESSION, Raw).await;
-        Ok(response.map_err(|status| failure(&status))?.into_inner())
+        let responses = response.map_err(|status| failure(&status))?.into_inner();
+        Ok(Following { responses, _open: open })
     }
+}
+
+/// A stream of a session's envelopes. The request ends when it is dropped.
+pub(crate) struct Following {
+    pub(crate) responses: Streaming<Bytes>,
+    _open: oneshot::Sender<Infallible>,
 }
 
 /// The code of a status: the protocol's own where there is one.
