@@ -57,9 +57,18 @@ pub(crate) struct View {
 }
 
 enum Job {
-    Command { command: Command, reply: oneshot::Sender<Outcome> },
-    Look { caller: Caller, reply: oneshot::Sender<Result<View, Refusal>> },
+    Command {
+        command: Command,
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// Boxed, since every mailbox keeps room for some jobs, and few of them look.
+    Look(Box<Look>),
     Tick,
+}
+
+struct Look {
+    caller: Caller,
+    reply: oneshot::Sender<Result<View, Refusal>>,
 }
 
 /// One session's mailbox, state and subscribers.
@@ -149,7 +158,7 @@ impl Lane {
         caller: &Caller,
     ) -> Result<View, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.put(sessions, Job::Look { caller: caller.clone(), reply }).await;
+        self.put(sessions, Job::Look(Box::new(Look { caller: caller.clone(), reply }))).await;
         answer.await.unwrap_or_else(|_| Err(interrupted()))
     }
 
@@ -323,7 +332,7 @@ fn decide_batch(hot: &mut Hot, batch: &[Job], sessions: &Sessions, now: UnixMill
                 Some(Outcome { reply, state: wire_state(session.as_ref()) })
             }
             // A reader sees the session as of now: what time alone has done to it is done first.
-            Job::Look { .. } | Job::Tick => {
+            Job::Look(_) | Job::Tick => {
                 if session.is_some() {
                     // A tick is never refused in an existing session.
                     let _: Reply = process(session, &Command::Tick, &catalog, now, &mut entries);
@@ -420,8 +429,8 @@ fn answer(hot: &Hot, batch: Vec<Job>, outcomes: Vec<Option<Outcome>>) {
     for (job, outcome) in batch.into_iter().zip(outcomes) {
         match (job, outcome) {
             (Job::Command { reply, .. }, Some(outcome)) => drop(reply.send(outcome)),
-            (Job::Look { caller, reply }, _) => {
-                drop(reply.send(look(hot.session.as_ref(), &caller)));
+            (Job::Look(asked), _) => {
+                drop(asked.reply.send(look(hot.session.as_ref(), &asked.caller)));
             }
             (Job::Command { .. } | Job::Tick, _) => {}
         }
@@ -445,7 +454,7 @@ fn refuse_all(batch: Vec<Job>, refusal: &Refusal) {
                 let outcome = Outcome { reply: Err(refusal.clone()), state: SessionState::Unspecified };
                 drop(reply.send(outcome));
             }
-            Job::Look { reply, .. } => drop(reply.send(Err(refusal.clone()))),
+            Job::Look(asked) => drop(asked.reply.send(Err(refusal.clone()))),
             Job::Tick => {}
         }
     }

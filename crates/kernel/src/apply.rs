@@ -3,7 +3,7 @@
 //! The same function runs live, in recovery, in replay and in what-if analysis, so a session's state is what
 //! its entries say and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::entry::{Accepted, Entry, Fact, Started};
@@ -22,9 +22,9 @@ pub fn apply(session: &mut Option<Session>, entry: &Entry) {
 fn begin(started: &Started, at: UnixMillis) -> Session {
     let envelope = started.sealed.envelope();
     let binding = Arc::clone(&started.binding);
-    let mut activity = BTreeMap::new();
+    let mut activity = Vec::new();
     if binding.is_participant(&binding.initiator) {
-        activity.insert(binding.initiator.clone(), Activity { last_message_at: at, message_count: 1 });
+        activity.push((binding.initiator.clone(), Activity { last_message_at: at, message_count: 1 }));
     }
     Session {
         id: started.session_id.clone(),
@@ -35,7 +35,7 @@ fn begin(started: &Started, at: UnixMillis) -> Session {
         suspended_ms: 0,
         last_ordinal: 1,
         last_at: at,
-        accepted: BTreeMap::from([(envelope.message_id.as_str().into(), at)]),
+        accepted: HashMap::from([(envelope.message_id.as_str().into(), at)]),
         activity,
         mode_state: started.mode_state.clone(),
         resolution: None,
@@ -60,14 +60,16 @@ fn accept(session: &mut Session, accepted: &Accepted, at: UnixMillis) {
     session.accepted.insert(envelope.message_id.as_str().into(), at);
     // The server's own envelopes are nobody's activity (RFC-MACP-0006 §3.5).
     if !accepted.synthetic {
-        match session.activity.get_mut(envelope.sender.as_str()) {
-            Some(activity) => {
+        let place = session.activity.binary_search_by(|(sender, _)| sender.as_str().cmp(&envelope.sender));
+        match place {
+            Ok(place) => {
+                let (_, activity) = &mut session.activity[place];
                 activity.last_message_at = at;
                 activity.message_count = activity.message_count.saturating_add(1);
             }
-            None => {
+            Err(place) => {
                 let first = Activity { last_message_at: at, message_count: 1 };
-                session.activity.insert(envelope.sender.as_str().into(), first);
+                session.activity.insert(place, (session.binding.id_of(&envelope.sender), first));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A session's typed state: what was bound at its start, and what has happened since.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -54,6 +54,13 @@ impl Binding {
     #[must_use]
     pub fn is_participant(&self, sender: &str) -> bool {
         self.participants.iter().any(|participant| participant.as_str() == sender)
+    }
+
+    /// The sender's id as the binding has it, so that it is kept once; a new one for who is no participant.
+    #[must_use]
+    pub fn id_of(&self, sender: &str) -> ParticipantId {
+        let declared = self.participants.iter().find(|participant| participant.as_str() == sender);
+        declared.cloned().unwrap_or_else(|| sender.into())
     }
 }
 
@@ -135,10 +142,11 @@ pub struct Session {
     pub last_ordinal: u64,
     /// Time of the latest entry; the next is never earlier.
     pub last_at: UnixMillis,
-    /// Accepted `message_id`s with their acceptance times: the duplicate check.
-    pub accepted: BTreeMap<Box<str>, UnixMillis>,
-    /// Activity of each sender with at least one accepted message of its own.
-    pub activity: BTreeMap<ParticipantId, Activity>,
+    /// Accepted `message_id`s with their acceptance times: the duplicate check. Looked into for every message and never
+    /// walked, so that the order of its entries, which differs between runs, shows nowhere.
+    pub accepted: HashMap<Box<str>, UnixMillis>,
+    /// Activity of each sender with at least one accepted message of its own, in order of the senders.
+    pub activity: Vec<(ParticipantId, Activity)>,
     /// The mode's state.
     pub mode_state: ModeState,
     /// What the session resolved to.

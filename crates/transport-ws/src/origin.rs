@@ -148,20 +148,8 @@ mod tests {
     fn hosts_of_a_loopback_listener() {
         let mut options = Options::new(1 << 20);
         options.own_hosts = Some(OwnHosts::and(["dev.box".to_owned()]));
-        for (host, allowed) in [
-            ("localhost", true),
-            ("LOCALHOST:8080", true),
-            ("127.0.0.1:8080", true),
-            ("127.9.9.9", true),
-            ("[::1]:8080", true),
-            ("dev.box:8080", true),
-            ("evil.example", false),
-            ("localhost.evil.example", false),
-            ("127.0.0.1.evil.example", false),
-            ("10.0.0.1", false),
-            ("[::2]", false),
-            ("", false),
-        ] {
+        // Which names those are is tested with the rule itself, in macp-auth.
+        for (host, allowed) in [("dev.box:8080", true), ("10.0.0.1", false), ("", false)] {
             assert_eq!(verdict(&options, host, None).is_ok(), allowed, "{host}");
         }
         // A page on a rebound name is same-origin with itself; the host gives it away.

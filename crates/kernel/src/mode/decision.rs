@@ -1,12 +1,14 @@
 //! `macp.mode.decision.v1`: propose, evaluate, object, vote, commit (RFC-MACP-0007).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use macp_wire::modes::decision::v1::{EvaluationPayload, ObjectionPayload, ProposalPayload, VotePayload};
 use macp_wire::v1::Envelope;
 
 use super::{BuiltIn, Context, Mode, Step, commitment};
 use crate::envelope::{core_type, decode_payload};
+use crate::ids::ParticipantId;
 use crate::policy;
 use crate::refusal::Refusal;
 use crate::session::Binding;
@@ -40,7 +42,7 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     /// Its id within the session.
-    pub proposal_id: String,
+    pub proposal_id: Arc<str>,
     /// What is proposed.
     pub option: String,
     /// Why.
@@ -53,13 +55,13 @@ pub struct Proposal {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// The proposal.
-    pub proposal_id: String,
+    pub proposal_id: Arc<str>,
     /// `APPROVE`, `REVIEW`, `BLOCK` or `REJECT`.
     pub recommendation: Recommendation,
     /// 0.0 to 1.0.
     pub confidence: f64,
     /// Who evaluated.
-    pub sender: String,
+    pub sender: ParticipantId,
 }
 
 /// What an evaluation recommends.
@@ -79,11 +81,11 @@ pub enum Recommendation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
     /// The proposal.
-    pub proposal_id: String,
+    pub proposal_id: Arc<str>,
     /// How grave.
     pub severity: Severity,
     /// Who objected.
-    pub sender: String,
+    pub sender: ParticipantId,
 }
 
 /// Gravity of an objection.
@@ -128,20 +130,20 @@ pub struct Decision {
     /// How far the session has come.
     pub phase: Phase,
     /// By proposal id.
-    pub proposals: BTreeMap<String, Proposal>,
+    pub proposals: BTreeMap<Arc<str>, Arc<Proposal>>,
     /// In order of acceptance; several per sender are allowed.
     pub evaluations: Vec<Evaluation>,
     /// In order of acceptance; several per sender are allowed.
     pub objections: Vec<Objection>,
     /// Proposal id, then sender, to the vote.
-    pub votes: BTreeMap<String, BTreeMap<String, Choice>>,
+    pub votes: BTreeMap<Arc<str>, BTreeMap<ParticipantId, Choice>>,
 }
 
 /// What an accepted message adds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A new proposal.
-    Proposed(Proposal),
+    Proposed(Arc<Proposal>),
     /// A new evaluation.
     Evaluated(Evaluation),
     /// A new objection.
@@ -149,9 +151,9 @@ pub enum Change {
     /// A new vote.
     Voted {
         /// The proposal voted on.
-        proposal_id: String,
+        proposal_id: Arc<str>,
         /// The voter.
-        sender: String,
+        sender: ParticipantId,
         /// The vote.
         choice: Choice,
     },
@@ -186,9 +188,9 @@ impl Mode for Decision {
     fn decide(&self, context: &Context<'_>, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
         match envelope.message_type.as_str() {
             "Proposal" => self.propose(envelope),
-            "Evaluation" => self.evaluate(envelope),
-            "Objection" => self.object(envelope),
-            "Vote" => self.vote(envelope),
+            "Evaluation" => self.evaluate(context.binding(), envelope),
+            "Objection" => self.object(context.binding(), envelope),
+            "Vote" => self.vote(context.binding(), envelope),
             core_type::COMMITMENT => self.commit(context, envelope),
             _ => Err(Refusal::forbidden("the Decision mode has no message of this type")),
         }
@@ -198,13 +200,13 @@ impl Mode for Decision {
         match change {
             Change::Proposed(proposal) => {
                 self.phase = Phase::Evaluation;
-                self.proposals.insert(proposal.proposal_id.clone(), proposal.clone());
+                self.proposals.insert(Arc::clone(&proposal.proposal_id), Arc::clone(proposal));
             }
             Change::Evaluated(evaluation) => self.evaluations.push(evaluation.clone()),
             Change::Objected(objection) => self.objections.push(objection.clone()),
             Change::Voted { proposal_id, sender, choice } => {
                 self.phase = Phase::Voting;
-                self.votes.entry(proposal_id.clone()).or_default().insert(sender.clone(), *choice);
+                self.votes.entry(Arc::clone(proposal_id)).or_default().insert(sender.clone(), *choice);
             }
             Change::Committed => self.phase = Phase::Committed,
         }
@@ -223,18 +225,18 @@ impl Decision {
         if payload.option.trim().is_empty() {
             return Err(Refusal::invalid_envelope("ProposalPayload.option is blank"));
         }
-        if self.proposals.contains_key(&payload.proposal_id) {
+        if self.proposals.contains_key(payload.proposal_id.as_str()) {
             return Err(Refusal::invalid_envelope("this proposal_id is already used in this session"));
         }
-        Ok(Step::to(Change::Proposed(Proposal {
-            proposal_id: payload.proposal_id,
+        Ok(Step::to(Change::Proposed(Arc::new(Proposal {
+            proposal_id: payload.proposal_id.into(),
             option: payload.option,
             rationale: payload.rationale,
             sender: envelope.sender.clone(),
-        })))
+        }))))
     }
 
-    fn evaluate(&self, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
+    fn evaluate(&self, binding: &Binding, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
         let payload: EvaluationPayload = decode_payload(envelope)?;
         let recommendation = match payload.recommendation.as_str() {
             "APPROVE" => Recommendation::Approve,
@@ -252,16 +254,16 @@ impl Decision {
             return Err(Refusal::invalid_envelope("EvaluationPayload.confidence must lie in 0.0..=1.0"));
         }
         self.require_evaluation_phase("Evaluation")?;
-        self.require_proposal(&payload.proposal_id)?;
+        let proposal_id = self.require_proposal(&payload.proposal_id)?;
         Ok(Step::to(Change::Evaluated(Evaluation {
-            proposal_id: payload.proposal_id,
+            proposal_id,
             recommendation,
             confidence: payload.confidence,
-            sender: envelope.sender.clone(),
+            sender: binding.id_of(&envelope.sender),
         })))
     }
 
-    fn object(&self, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
+    fn object(&self, binding: &Binding, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
         let payload: ObjectionPayload = decode_payload(envelope)?;
         let severity = match payload.severity.as_str() {
             "low" => Severity::Low,
@@ -275,15 +277,15 @@ impl Decision {
             }
         };
         self.require_evaluation_phase("Objection")?;
-        self.require_proposal(&payload.proposal_id)?;
+        let proposal_id = self.require_proposal(&payload.proposal_id)?;
         Ok(Step::to(Change::Objected(Objection {
-            proposal_id: payload.proposal_id,
+            proposal_id,
             severity,
-            sender: envelope.sender.clone(),
+            sender: binding.id_of(&envelope.sender),
         })))
     }
 
-    fn vote(&self, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
+    fn vote(&self, binding: &Binding, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
         let payload: VotePayload = decode_payload(envelope)?;
         let choice = match payload.vote.as_str() {
             "APPROVE" => Choice::Approve,
@@ -300,15 +302,12 @@ impl Decision {
                 "nothing has been proposed yet; there is nothing to vote on",
             ));
         }
-        self.require_proposal(&payload.proposal_id)?;
-        if self.votes.get(&payload.proposal_id).is_some_and(|votes| votes.contains_key(&envelope.sender)) {
+        let proposal_id = self.require_proposal(&payload.proposal_id)?;
+        let sender = envelope.sender.as_str();
+        if self.votes.get(&proposal_id).is_some_and(|votes| votes.contains_key(sender)) {
             return Err(Refusal::invalid_envelope("this sender has already voted on this proposal"));
         }
-        Ok(Step::to(Change::Voted {
-            proposal_id: payload.proposal_id,
-            sender: envelope.sender.clone(),
-            choice,
-        }))
+        Ok(Step::to(Change::Voted { proposal_id, sender: binding.id_of(sender), choice }))
     }
 
     fn commit(&self, context: &Context<'_>, envelope: &Envelope) -> Result<Step<Change>, Refusal> {
@@ -333,10 +332,11 @@ impl Decision {
         }
     }
 
-    fn require_proposal(&self, proposal_id: &str) -> Result<(), Refusal> {
-        if self.proposals.contains_key(proposal_id) {
-            return Ok(());
-        }
-        Err(Refusal::invalid_envelope("no proposal with this proposal_id is on the table"))
+    /// The proposal's id as it is kept.
+    fn require_proposal(&self, proposal_id: &str) -> Result<Arc<str>, Refusal> {
+        let proposal = self.proposals.get(proposal_id);
+        let proposal = proposal
+            .ok_or_else(|| Refusal::invalid_envelope("no proposal with this proposal_id is on the table"))?;
+        Ok(Arc::clone(&proposal.proposal_id))
     }
 }

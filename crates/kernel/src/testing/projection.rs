@@ -21,13 +21,15 @@ pub fn mode_state(session: &Session) -> Value {
 fn of_decision(state: &decision::Decision) -> Value {
     let proposals = object(state.proposals.values().map(|proposal| {
         let shown = json!({
-            "proposal_id": proposal.proposal_id, "option": proposal.option,
+            "proposal_id": &*proposal.proposal_id, "option": proposal.option,
             "rationale": proposal.rationale, "sender": proposal.sender,
         });
-        (&proposal.proposal_id, shown)
+        (&*proposal.proposal_id, shown)
     }));
     let votes = object(state.votes.iter().map(|(id, votes)| {
-        (id, object(votes.iter().map(|(sender, choice)| (sender, json!({ "vote": choice.name() })))))
+        let of_proposal =
+            object(votes.iter().map(|(by, choice)| (by.as_str(), json!({ "vote": choice.name() }))));
+        (&**id, of_proposal)
     }));
     let objections: Vec<Value> = state.objections.iter().map(of_objection).collect();
     json!({
@@ -42,7 +44,7 @@ fn of_objection(objection: &decision::Objection) -> Value {
         decision::Severity::High => "high",
         decision::Severity::Critical => "critical",
     };
-    json!({ "proposal_id": objection.proposal_id, "severity": severity, "sender": objection.sender })
+    json!({ "proposal_id": &*objection.proposal_id, "severity": severity, "sender": objection.sender.as_str() })
 }
 
 fn of_proposal(state: &proposal::Negotiation, session: &Session) -> Value {
@@ -52,7 +54,7 @@ fn of_proposal(state: &proposal::Negotiation, session: &Session) -> Value {
             "supersedes_proposal_id": proposal.supersedes,
             "disposition": format!("{:?}", proposal.disposition),
         });
-        (&proposal.proposal_id, shown)
+        (proposal.proposal_id.as_str(), shown)
     }));
     let phase = format!("{:?}", state.phase(&session.binding));
     json!({ "phase": phase, "proposals": proposals, "accepts": state.accepts })
@@ -64,11 +66,11 @@ fn of_handoff(state: &handoff::Handoff) -> Value {
             "target_participant": offer.target, "offered_by": offer.offered_by,
             "disposition": format!("{:?}", offer.disposition), "offered_at_ms": offer.offered_at.0,
         });
-        (id, shown)
+        (id.as_str(), shown)
     }));
     json!({ "offers": offers })
 }
 
-fn object<'a>(members: impl Iterator<Item = (&'a String, Value)>) -> Value {
-    Value::Object(members.map(|(name, value)| (name.clone(), value)).collect::<Map<_, _>>())
+fn object<'a>(members: impl Iterator<Item = (&'a str, Value)>) -> Value {
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }

@@ -1,12 +1,13 @@
 //! Short notations for policies, ballots and expected denials.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use macp_kernel::mode::ModeKind;
 use macp_kernel::mode::decision::{Choice, Decision, Evaluation, Objection, Phase, Recommendation, Severity};
 use macp_kernel::policy::{InvalidPolicy, Policy, evaluate};
 use macp_kernel::session::Binding;
-use macp_kernel::{Refusal, RefusalCode, UnixMillis};
+use macp_kernel::{ParticipantId, Refusal, RefusalCode, UnixMillis};
 use macp_wire::v1::PolicyDescriptor;
 use serde_json::Value;
 
@@ -74,10 +75,10 @@ pub(crate) fn state(words: &str) -> Decision {
     };
     for word in words.split_whitespace() {
         let (proposal, word) = word.split_once('/').unwrap_or(("p1", word));
-        let proposal_id = proposal.to_owned();
+        let proposal_id: Arc<str> = proposal.into();
         let at = word.find([':', '!', '?', '=', '~']).unwrap();
         let (sender, rest) = word.split_at(at);
-        let sender = sender.to_owned();
+        let sender = ParticipantId::from(sender);
         let value = &rest[1..];
         match &rest[..1] {
             ":" => {
