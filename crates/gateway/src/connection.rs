@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event_stream::{Begun, EventStream, Handover, Served, Told, UntilBegun};
 use crate::gate::{Gate, Held};
 use crate::presence::{Answer, Deadlines, InFlight, Overdue, Presence};
-use crate::routes::{Body, Routes, refused};
+use crate::routes::{Answering, Body, Routes, refused};
 use crate::sniff::{self, Rewound, Version};
 use crate::tls::{Io, Opened, Tls};
 use crate::watched::Watched;
@@ -90,16 +90,15 @@ pub(crate) async fn serve(admitted: Admitted, serving: Arc<Serving>) {
     };
     let meter = gate.meter(address, &held);
     let io = Watched::new(stream, Arc::clone(&presence), meter, version == Version::Two);
-    let presence_of = Arc::clone(&presence);
-    let caller = Caller { serving: Arc::clone(&serving), address, held, certificate, presence: presence_of };
+    let caller = Caller { serving: Arc::clone(&serving), address, held, certificate };
     let over = match version {
         Version::One => serve_http1(io, caller, &serving, &presence).await,
         Version::Two => {
             let _counted = serving.routes.connections.http2();
+            let of_requests = Arc::clone(&presence);
             let service = service_fn(move |request| {
                 // Begun now and not when its task has a turn, so that others know of it before.
-                let in_flight = InFlight::begin(&caller.presence);
-                caller.clone().answer(request, in_flight, None)
+                caller.answer(request, InFlight::begin(&of_requests), None)
             });
             let connection =
                 http2(serving.max_concurrent_streams).serve_connection(TokioIo::new(io), service);
@@ -124,15 +123,14 @@ async fn serve_http1(
     mut io: Io1,
     caller: Caller,
     serving: &Serving,
-    presence: &Presence,
+    presence: &Arc<Presence>,
 ) -> Option<hyper::Result<()>> {
     let _counted = serving.routes.connections.http1();
     let handover = Handover::new();
     loop {
-        let (caller, of_caller) = (caller.clone(), Arc::clone(&handover));
+        let (caller, of_requests, of_streams) = (caller.clone(), Arc::clone(presence), Arc::clone(&handover));
         let service = service_fn(move |request| {
-            let in_flight = InFlight::begin(&caller.presence);
-            caller.clone().answer(request, in_flight, Some(Arc::clone(&of_caller)))
+            caller.answer(request, InFlight::begin(&of_requests), Some(&of_streams))
         });
         let connection = Box::new(http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         let mut by_hyper = UntilBegun { connection, handover: &*handover, presence };
@@ -250,50 +248,54 @@ struct Caller {
     address: IpAddr,
     held: Held,
     certificate: Option<ClientCertificate>,
-    presence: Arc<Presence>,
 }
 
 impl Caller {
-    /// Answers a request; an event stream that can leave hyper is kept for that in `handover`.
-    async fn answer(
-        self,
+    /// Answers a request; an event stream that can leave hyper is kept for that in `handover`. hyper moves the future some
+    /// times before it is polled, so it holds little, and nothing of the request.
+    fn answer(
+        &self,
         request: Request<Incoming>,
         in_flight: InFlight,
-        handover: Option<Arc<Handover<Answer<Body>>>>,
-    ) -> Result<Response<Out>, std::convert::Infallible> {
-        let leaves =
-            handover.and_then(|handover| Some((handover, Handover::<Answer<Body>>::takes(&request)?)));
-        let response = self.respond(request, in_flight).await;
-        Ok(match leaves {
-            Some((handover, goes_on)) => handover.keep(response, goes_on),
-            None => response.map(Either::Left),
-        })
+        handover: Option<&Arc<Handover<Answer<Body>>>>,
+    ) -> impl Future<Output = Result<Response<Out>, std::convert::Infallible>> + Send + use<> {
+        let leaves = handover.and_then(|handover| {
+            let goes_on = Handover::<Answer<Body>>::takes(&request)?;
+            Some((Arc::clone(handover), goes_on))
+        });
+        let (answering, held) = self.begin(request);
+        async move {
+            let response = answering.await.map(|body| Answer::new(body, in_flight, held));
+            Ok(match leaves {
+                Some((handover, goes_on)) => handover.keep(response, goes_on),
+                None => response.map(Either::Left),
+            })
+        }
     }
 
-    async fn respond(self, mut request: Request<Incoming>, in_flight: InFlight) -> Response<Answer<Body>> {
-        let Self { serving, address, held, certificate, .. } = self;
-        let Serving { routes, gate, .. } = &*serving;
+    /// The answer, and what the request holds of its peer's limits meanwhile.
+    fn begin(&self, mut request: Request<Incoming>) -> (Answering, Held) {
+        let Self { serving, address, held, certificate } = self;
+        let Serving { routes, gate, .. } = &**serving;
         let upgrades = request.headers().contains_key(http::header::UPGRADE);
-        let client = gate.behind_proxy(request.headers(), address);
+        let client = gate.behind_proxy(request.headers(), *address);
         let held = match client {
-            None => held,
+            None => held.clone(),
             Some(client) => match gate.enter_behind_proxy(client, upgrades) {
                 Ok(held) => held,
                 Err(refusal) => {
                     routes.connections.refused();
-                    let response = refused(request.headers(), &refusal);
-                    return response.map(|body| Answer::new(body, in_flight, None));
+                    return (Answering::of(refused(request.headers(), &refusal)), None);
                 }
             },
         };
         if let Some(certificate) = certificate {
-            request.extensions_mut().insert(certificate);
+            request.extensions_mut().insert(certificate.clone());
         }
         if let Some(place) = held.clone().filter(|_| upgrades) {
             request.extensions_mut().insert(KeptAlong::new(place));
         }
-        let Ok(response) = routes.clone().answer(request, client.unwrap_or(address)).await;
-        response.map(|body| Answer::new(body, in_flight, held))
+        (routes.answer(request, client.unwrap_or(*address)), held)
     }
 }
 

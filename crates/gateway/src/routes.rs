@@ -1,6 +1,5 @@
 //! Everything that one listener answers: gRPC, HTTP, WebSocket and the page, on the same routes; plain gRPC past them.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,30 +44,62 @@ type Plain = Either<macp_transport_grpc::Body, axum::body::Body>;
 pub(crate) type Body = Either<Plain, Spanned>;
 
 impl Routes {
-    /// The answer to a request from this address.
-    pub(crate) async fn answer(
-        self,
-        request: hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> Result<hyper::Response<Body>, Infallible> {
+    /// The answer to a request from this address. What can be said at once is said now.
+    pub(crate) fn answer(&self, request: hyper::Request<Incoming>, peer: IpAddr) -> Answering {
         if !observe::is_traced() {
-            return Ok(self.route(request).await?.map(Either::Left));
+            return self.route(request);
         }
         let span = traces::request_span(&request, peer);
-        let response = self.route(request).instrument(span.clone()).await?;
-        traces::answered(&span, response.status());
-        Ok(response.map(|body| Either::Right(Spanned { body, span })))
+        let answering = span.in_scope(|| self.route(request));
+        Answering::Other(Box::pin(async move {
+            let response = answering.instrument(span.clone()).await;
+            traces::answered(&span, response.status());
+            response.map(|body| match body {
+                Either::Left(body) => Either::Right(Spanned { body, span }),
+                spanned @ Either::Right(_) => spanned,
+            })
+        }))
     }
 
-    async fn route(self, request: hyper::Request<Incoming>) -> Result<hyper::Response<Plain>, Infallible> {
-        let Self { all, grpc, rebound, .. } = self;
-        if let Some(refusal) = rebound.and_then(|rebound| rebound.refuses(&request)) {
-            return Ok(refused_plain(request.headers(), &refusal));
+    fn route(&self, request: hyper::Request<Incoming>) -> Answering {
+        if let Some(refusal) = self.rebound.as_ref().and_then(|rebound| rebound.refuses(&request)) {
+            return Answering::of(refused(request.headers(), &refusal));
         }
-        if let Some(mut grpc) = grpc.filter(|grpc| grpc.takes(&request)) {
-            return Ok(grpc.call(request).await.map(Either::Left));
+        if let Some(grpc) = self.grpc.as_ref().filter(|grpc| grpc.takes(&request)) {
+            return Answering::Grpc(grpc.call(request));
         }
-        Ok(all.oneshot(request).await?.map(Either::Right))
+        let answered = self.all.clone().oneshot(request);
+        Answering::Other(Box::pin(async move {
+            let Ok(response) = answered.await;
+            response.map(|body| Either::Left(Either::Right(body)))
+        }))
+    }
+}
+
+/// The answer to a request, on its way. Small, whatever it takes: such futures are moved some times before they begin.
+pub(crate) enum Answering {
+    /// Plain gRPC.
+    Grpc(macp_transport_grpc::Call),
+    Other(Pin<Box<dyn Future<Output = hyper::Response<Body>> + Send>>),
+}
+
+impl Answering {
+    /// One that is there.
+    pub(crate) fn of(response: hyper::Response<Body>) -> Self {
+        Self::Other(Box::pin(std::future::ready(response)))
+    }
+}
+
+impl Future for Answering {
+    type Output = hyper::Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Grpc(call) => {
+                Pin::new(call).poll(cx).map(|response| response.map(|body| Either::Left(Either::Left(body))))
+            }
+            Self::Other(other) => other.as_mut().poll(cx),
+        }
     }
 }
 
@@ -193,13 +224,9 @@ pub(crate) fn admin(engine: &Engine, observed: &Observed) -> Routes {
 
 /// A refusal in the language of the request, whatever it asks for.
 pub(crate) fn refused(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Body> {
-    refused_plain(headers, refusal).map(Either::Left)
-}
-
-fn refused_plain(headers: &HeaderMap, refusal: &Refusal) -> hyper::Response<Plain> {
     let response = macp_transport_grpc::refused(headers, refusal)
         .unwrap_or_else(|| macp_transport_http::refused(headers, refusal));
-    response.map(Either::Right)
+    response.map(|body| Either::Left(Either::Right(body)))
 }
 
 /// A gRPC client is told in its own language that there is no such service.

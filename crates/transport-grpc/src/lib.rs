@@ -56,7 +56,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 pub use crate::limits::MessageLimits;
-pub use crate::native::{Body, Native};
+pub use crate::native::{Body, Call, Native};
 pub use crate::web::{AllowedOrigins, refused, unknown_service};
 
 use crate::health::Health;

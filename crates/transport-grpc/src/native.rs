@@ -5,12 +5,14 @@
 //! that it is gRPC for this service. All others go through [`router`](crate::router()), which answers the same.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
-use tonic::codegen::{Body as HttpBody, Service as _};
+use tonic::codegen::{Body as HttpBody, BoxFuture, Service as _};
 
 use crate::limits::MessageLimits;
 use crate::pace::paced;
@@ -50,17 +52,30 @@ impl Native {
     }
 
     /// The answer to a request that is taken.
-    pub async fn call<B>(&mut self, request: Request<B>) -> Response<Body>
+    pub fn call<B>(&self, request: Request<B>) -> Call
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
         // The service is always ready.
-        let answered: Result<_, Infallible> = self.service.call(paced(request, self.message_timeout)).await;
-        match answered {
-            Ok(response) => self.limits.explain(response),
-            Err(never) => match never {},
-        }
+        let answered = self.service.clone().call(paced(request, self.message_timeout));
+        Call { answered, limits: self.limits }
+    }
+}
+
+/// The answer to a call. A pointer and little more: a call's future is moved some times before it is first polled.
+#[must_use = "futures do nothing unless polled"]
+pub struct Call {
+    answered: BoxFuture<Response<Body>, Infallible>,
+    limits: MessageLimits,
+}
+
+impl Future for Call {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Ok(response) = ready!(self.answered.as_mut().poll(cx));
+        Poll::Ready(self.limits.explain(response))
     }
 }
 
