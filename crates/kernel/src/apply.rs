@@ -3,10 +3,10 @@
 //! The same function runs live, in recovery, in replay and in what-if analysis, so a session's state is what
 //! its entries say and nothing else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::entry::{Accepted, Entry, Fact, Started};
+use crate::message_ids::MessageIds;
 use crate::session::{Activity, Lifecycle, Session};
 use crate::time::UnixMillis;
 
@@ -22,6 +22,8 @@ pub fn apply(session: &mut Option<Session>, entry: &Entry) {
 fn begin(started: &Started, at: UnixMillis) -> Session {
     let envelope = started.sealed.envelope();
     let binding = Arc::clone(&started.binding);
+    let mut accepted = MessageIds::default();
+    accepted.add(&envelope.message_id, at);
     let mut activity = Vec::new();
     if binding.is_participant(&binding.initiator) {
         activity.push((binding.initiator.clone(), Activity { last_message_at: at, message_count: 1 }));
@@ -35,7 +37,7 @@ fn begin(started: &Started, at: UnixMillis) -> Session {
         suspended_ms: 0,
         last_ordinal: 1,
         last_at: at,
-        accepted: HashMap::from([(envelope.message_id.as_str().into(), at)]),
+        accepted,
         activity,
         mode_state: started.mode_state.clone(),
         resolution: None,
@@ -57,7 +59,7 @@ fn fold(session: &mut Session, fact: &Fact, at: UnixMillis) {
 fn accept(session: &mut Session, accepted: &Accepted, at: UnixMillis) {
     let envelope = accepted.sealed.envelope();
     session.last_ordinal = accepted.ordinal;
-    session.accepted.insert(envelope.message_id.as_str().into(), at);
+    session.accepted.add(&envelope.message_id, at);
     // The server's own envelopes are nobody's activity (RFC-MACP-0006 §3.5).
     if !accepted.synthetic {
         let place = session.activity.binary_search_by(|(sender, _)| sender.as_str().cmp(&envelope.sender));

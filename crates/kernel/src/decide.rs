@@ -112,10 +112,10 @@ fn submit(session: Option<&Session>, submission: &Submission, catalog: &Catalog,
     let Some(session) = session else {
         return Verdict::refused(Refusal::session_not_found());
     };
-    if let Some(at) = session.accepted.get(envelope.message_id.as_str()) {
+    if let Some(accepted_at) = session.accepted.accepted_at(&envelope.message_id) {
         return Verdict::nothing(Acceptance {
             duplicate: true,
-            accepted_at: *at,
+            accepted_at,
             state: session.lifecycle.wire(),
         });
     }

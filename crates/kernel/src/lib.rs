@@ -32,6 +32,7 @@ mod encode;
 pub mod entry;
 pub mod envelope;
 pub mod ids;
+pub mod message_ids;
 pub mod mode;
 pub mod policy;
 pub mod receipt;

@@ -204,7 +204,7 @@ fn revive_envelope(
     if envelope.message_type == core_type::SESSION_START {
         return Err("the session starts twice".into());
     }
-    if session.accepted.contains_key(envelope.message_id.as_str()) {
+    if session.accepted.accepted_at(&envelope.message_id).is_some() {
         return Err("a message_id is accepted twice".into());
     }
     let refused = |refusal: crate::Refusal| Fault::Why(format!("the rules refuse it: {refusal}"));

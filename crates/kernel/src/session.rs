@@ -1,12 +1,13 @@
 //! A session's typed state: what was bound at its start, and what has happened since.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use macp_wire::v1::{Root, SessionState};
 
 use crate::ids::{ParticipantId, SessionId};
+use crate::message_ids::MessageIds;
 use crate::mode::{ModeKind, ModeState};
 use crate::policy::Policy;
 use crate::time::UnixMillis;
@@ -142,9 +143,8 @@ pub struct Session {
     pub last_ordinal: u64,
     /// Time of the latest entry; the next is never earlier.
     pub last_at: UnixMillis,
-    /// Accepted `message_id`s with their acceptance times: the duplicate check. Looked into for every message and never
-    /// walked, so that the order of its entries, which differs between runs, shows nowhere.
-    pub accepted: HashMap<Box<str>, UnixMillis>,
+    /// Accepted `message_id`s: the duplicate check.
+    pub accepted: MessageIds,
     /// Activity of each sender with at least one accepted message of its own, in order of the senders.
     pub activity: Vec<(ParticipantId, Activity)>,
     /// The mode's state.

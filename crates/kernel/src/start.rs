@@ -57,10 +57,10 @@ pub(crate) fn decide(
     }
     check_ttl(payload.ttl_ms)?;
     if let Some(session) = existing {
-        return match session.accepted.get(envelope.message_id.as_str()) {
-            Some(at) => Ok(StartOutcome::Duplicate(Acceptance {
+        return match session.accepted.accepted_at(&envelope.message_id) {
+            Some(accepted_at) => Ok(StartOutcome::Duplicate(Acceptance {
                 duplicate: true,
-                accepted_at: *at,
+                accepted_at,
                 state: session.lifecycle.wire(),
             })),
             None => Err(Refusal::new(
