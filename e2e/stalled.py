@@ -100,8 +100,8 @@ class Peer:
             assert "error" not in frame, frame
         return frame[kind]
 
-    def accept(self, session: str, message_type: str, payload: dict) -> None:
-        self.say({"send": {"envelope": envelope(session, message_type, payload)}})
+    def accept(self, session: str, message_type: str, payload: dict, **more: str) -> None:
+        self.say({"send": {"envelope": envelope(session, message_type, payload) | more}})
         ack = self.until("ack")
         assert ack["ok"], ack
 
@@ -192,11 +192,13 @@ def latencies(readers: int, stalled: int, envelopes: int) -> tuple[list[float], 
             selector.register(peer.tcp, selectors.EVENT_READ, place)
         received = [0] * len(peers)
         lengths: dict[int, int] = {}
+        # The gateway's own times have no fraction on the second.
+        at = time.strftime("%Y-%m-%dT%H:%M:%S.500Z", time.gmtime())
 
         def deliver(size: int, among: int, note: list[float] | None = None) -> None:
             """Sends an envelope and reads until so many have it. That is told by its length: no time goes into JSON."""
             began = time.perf_counter()
-            writer.accept(session, "Proposal", proposal(next(numbers), size))
+            writer.accept(session, "Proposal", proposal(next(numbers), size), timestamp=at)
             waiting = among
             while waiting:
                 ready = selector.select(20)
@@ -223,7 +225,7 @@ def latencies(readers: int, stalled: int, envelopes: int) -> tuple[list[float], 
             head = writer_head()
             probe.say({"subscribe": {"session_id": session, "after_sequence": head}})
             probe.until("synced")
-            writer.accept(session, "Proposal", proposal(next(numbers), size))
+            writer.accept(session, "Proposal", proposal(next(numbers), size), timestamp=at)
             text = json.dumps(probe.frame(), separators=(",", ":"), ensure_ascii=False).encode()
             lengths[size] = len(text) + 4
             probe.tcp.close()
